@@ -1,0 +1,15 @@
+"""The verbs that belong to `lsr` itself: data, encode, train."""
+
+from __future__ import annotations
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the verbs on the root command."""
+    from lsr.commands import data, encode, train
+
+    for module in (data, encode, train):
+        module.register(app)

@@ -1,0 +1,1 @@
+"""Shared types and the ways in and out: vectors, records, errors, configs, artefacts, console."""
