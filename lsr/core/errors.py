@@ -23,7 +23,14 @@
     ├── DocumentNotFoundError (LookupError)                 document_not_found
     ├── QueryError (ValueError)       query_invalid
     ├── ServiceError (RuntimeError)   service_failed
-    │   └── PortInUseError (OSError)  port_in_use
+    │   ├── PortInUseError (OSError)  port_in_use
+    │   ├── IndexNotFoundError (LookupError)                index_not_found
+    │   ├── RequestError (ValueError) request_invalid       a request breaks the API's rules
+    │   ├── BodyTooLargeError         body_too_large
+    │   ├── AuthenticationError       key_missing           no key, or an unknown one
+    │   ├── ForbiddenError            role_missing          the key lacks the role
+    │   ├── OverloadedError           overloaded            the queues are full: try again later
+    │   └── NotReadyError             not_ready             starting, or shutting down
     ├── TrainingError (RuntimeError)  training_failed
     ├── CheckFailedError              check_failed          a verification said no
     └── MissingDependencyError (ImportError)                dependency_missing
@@ -46,6 +53,8 @@ __all__ = [
     "ArtifactExistsError",
     "ArtifactFormatError",
     "ArtifactNotFoundError",
+    "AuthenticationError",
+    "BodyTooLargeError",
     "CheckFailedError",
     "ConfigError",
     "DataError",
@@ -54,12 +63,17 @@ __all__ = [
     "DuplicateIdError",
     "EncoderError",
     "EncoderNotFoundError",
+    "ForbiddenError",
+    "IndexNotFoundError",
     "LsrError",
     "MissingDependencyError",
     "ModelFormatError",
+    "NotReadyError",
+    "OverloadedError",
     "PortInUseError",
     "QueryError",
     "RecordError",
+    "RequestError",
     "ServiceError",
     "StorageError",
     "TrainingError",
@@ -260,6 +274,53 @@ class PortInUseError(ServiceError, OSError):
 
     code = "port_in_use"
     exit_status = 2
+
+
+class IndexNotFoundError(ServiceError, LookupError):
+    """The service has no index of this name."""
+
+    code = "index_not_found"
+
+
+class RequestError(ServiceError, ValueError):
+    """A request breaks the rules of the API; lists every problem found."""
+
+    code = "request_invalid"
+    exit_status = 2
+
+
+class BodyTooLargeError(ServiceError):
+    """A request body is larger than the service takes."""
+
+    code = "body_too_large"
+
+
+class AuthenticationError(ServiceError):
+    """A request came without an API key, or with one that is not known."""
+
+    code = "key_missing"
+
+
+class ForbiddenError(ServiceError):
+    """The API key of a request lacks the role that the route needs."""
+
+    code = "role_missing"
+
+
+class OverloadedError(ServiceError):
+    """Too many requests wait already; `retry_after_s` says when to come again."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: int = 1, hint: str = "") -> None:
+        super().__init__(message, hint=hint or f"Try again in {retry_after_s} s.")
+        self.retry_after_s = retry_after_s
+
+
+class NotReadyError(ServiceError):
+    """The service is starting or shutting down."""
+
+    code = "not_ready"
 
 
 class TrainingError(LsrError, RuntimeError):
