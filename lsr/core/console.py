@@ -26,7 +26,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-__all__ = ["configure", "emit", "print_table", "progress_bar", "track"]
+__all__ = ["configure", "configure_lines", "emit", "print_table", "progress_bar", "track"]
 
 T = TypeVar("T")
 _state = {"quiet": False, "json": False}
@@ -54,6 +54,19 @@ def configure(*, quiet: bool = False, json_output: bool = False, log_level: str 
         logger.handlers[:] = [handler]
         logger.setLevel(level)
         logger.propagate = False
+
+
+def configure_lines(name: str) -> None:
+    """Let the logger `name` write its messages bare, one a line, to standard error.
+
+    For logs that programs read: the messages are JSON already.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger(name)
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def emit(result: Mapping[str, Any], show: Callable[[], None]) -> None:

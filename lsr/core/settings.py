@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from lsr.core.errors import ConfigError
 
-__all__ = ["Settings", "get_settings"]
+__all__ = ["Settings", "get_settings", "load_settings"]
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
 def _usable_cores() -> int:
@@ -28,6 +31,8 @@ class Settings(BaseSettings):
     ----------
     home : Path
         ``LSR_HOME``: downloads and caches; default ``~/.cache/lsr``.
+    data : tuple of Path
+        ``LSR_DATA``: folders that hold data sets, separated as in ``PATH``; default none.
     threads : int
         ``LSR_THREADS``: worker threads; default every core this process may use.
     log_level : str
@@ -37,8 +42,49 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LSR_", frozen=True)
 
     home: Path = Field(default_factory=lambda: Path.home() / ".cache" / "lsr")
+    # NoDecode: the environment gives a path list, not the JSON that pydantic-settings expects.
+    data: Annotated[tuple[Path, ...], NoDecode] = ()
     threads: int = Field(default_factory=_usable_cores, ge=1, le=4096)
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _split_paths(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part)
+        return value
+
+
+def load_settings(model: type[SettingsT], **flags: Any) -> SettingsT:
+    """Return the settings of `model` from the environment, `flags` above it.
+
+    Parameters
+    ----------
+    model : type
+        A ``BaseSettings`` class with an ``env_prefix``.
+    **flags
+        Values of the command line; None means that a flag was not given.
+
+    Raises
+    ------
+    ConfigError
+        Naming each environment variable or flag that is wrong.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return model(**given)
+    except ValidationError as error:
+        prefix = model.model_config.get("env_prefix", "")
+        lines = []
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"])
+            flag = str(problem["loc"][0]) in given if problem["loc"] else False
+            shown = f"--{name.replace('_', '-')}" if flag else f"{prefix}{name.upper()}"
+            seen = "" if problem["type"] == "value_error" else f" (got {problem['input']!r})"
+            lines.append(f"{shown}: {problem['msg']}{seen}")
+        raise ConfigError("Wrong settings:\n  " + "\n  ".join(lines)) from None
+    except SettingsError as error:
+        raise ConfigError(f"Wrong environment settings: {error}.") from None
 
 
 @lru_cache(maxsize=1)
@@ -50,11 +96,4 @@ def get_settings() -> Settings:
     ConfigError
         Naming each environment variable that is wrong.
     """
-    try:
-        return Settings()
-    except ValidationError as error:
-        lines = [
-            f"LSR_{'_'.join(str(p) for p in e['loc']).upper()}: {e['msg']} (got {e['input']!r})"
-            for e in error.errors()
-        ]
-        raise ConfigError("Wrong environment settings:\n  " + "\n  ".join(lines)) from None
+    return load_settings(Settings)
