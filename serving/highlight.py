@@ -35,7 +35,6 @@ def find_highlights(
     wanted = frozenset(int(term) for term in terms)
     found = []
     for field in FIELDS:
-        for span in encoder.spans(getattr(document, field)):
-            if span.term in wanted:
-                found.append(Highlight(field, span.start, span.end, span.term))
+        spans = encoder.spans(getattr(document, field))
+        found += [Highlight(field, s.start, s.end, s.term) for s in spans if s.term in wanted]
     return found
