@@ -8,7 +8,9 @@
     ├── DataError (ValueError)        data_invalid          input data breaks a rule
     │   ├── RecordError               record_invalid        one line of one file, numbered
     │   ├── DuplicateIdError          duplicate_id
+    │   │   └── DuplicateRecordError (RecordError)          the same, with its line
     │   ├── WeightError               weight_invalid        NaN, infinite or negative weights
+    │   │   └── WeightRecordError (RecordError)             the same, with its line
     │   └── DatasetNotFoundError (LookupError)              dataset_not_found
     ├── EncoderError (RuntimeError)   encoder_failed
     │   ├── EncoderNotFoundError (LookupError)              encoder_not_found
@@ -61,6 +63,7 @@ __all__ = [
     "DatasetNotFoundError",
     "DocumentNotFoundError",
     "DuplicateIdError",
+    "DuplicateRecordError",
     "EncoderError",
     "EncoderNotFoundError",
     "ForbiddenError",
@@ -79,6 +82,7 @@ __all__ = [
     "TrainingError",
     "VocabularyMismatchError",
     "WeightError",
+    "WeightRecordError",
     "near_names",
 ]
 
@@ -176,6 +180,18 @@ class DuplicateIdError(DataError):
 
 class WeightError(DataError):
     """Weights that are not finite, or not positive where they must be."""
+
+    code = "weight_invalid"
+
+
+class DuplicateRecordError(RecordError, DuplicateIdError):
+    """One record of one file repeats an identifier."""
+
+    code = "duplicate_id"
+
+
+class WeightRecordError(RecordError, WeightError):
+    """One record of one file has a weight that is not finite, or not positive."""
 
     code = "weight_invalid"
 
