@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from lsr.core.errors import ConfigError
 from lsr.core.settings import get_settings
 
-__all__ = ["IndexSource", "ServeSettings", "is_loopback"]
+__all__ = ["IndexSource", "ServeSettings", "is_loopback", "name_indexes"]
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
@@ -58,7 +58,8 @@ class ServeSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     allow_remote: bool = False
-    allowed_hosts: tuple[str, ...] = ()
+    # NoDecode: the environment gives names with commas, not the JSON pydantic-settings expects.
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     keys_file: Path | None = None
     max_body_bytes: int = Field(default=4 << 20, ge=1024)
     max_batch: int = Field(default=1000, ge=1)
@@ -67,6 +68,11 @@ class ServeSettings(BaseSettings):
     access_log: bool = True
     log_queries: bool = False
     shutdown_s: int = Field(default=10, ge=0)
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _safe_host(self) -> ServeSettings:

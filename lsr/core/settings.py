@@ -78,10 +78,15 @@ def load_settings(model: type[SettingsT], **flags: Any) -> SettingsT:
         lines = []
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"])
-            flag = str(problem["loc"][0]) in given if problem["loc"] else False
-            shown = f"--{name.replace('_', '-')}" if flag else f"{prefix}{name.upper()}"
-            seen = "" if problem["type"] == "value_error" else f" (got {problem['input']!r})"
-            lines.append(f"{shown}: {problem['msg']}{seen}")
+            seen = f" (got {problem['input']!r})"
+            if problem["type"] == "value_error":  # raised by a validator, which says all
+                problem["msg"], seen = problem["msg"].removeprefix("Value error, "), ""
+            if not name:
+                lines.append(problem["msg"])
+            elif name in given:
+                lines.append(f"--{name.replace('_', '-')}: {problem['msg']}{seen}")
+            else:
+                lines.append(f"{prefix}{name.upper()}: {problem['msg']}{seen}")
         raise ConfigError("Wrong settings:\n  " + "\n  ".join(lines)) from None
     except SettingsError as error:
         raise ConfigError(f"Wrong environment settings: {error}.") from None
