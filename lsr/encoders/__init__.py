@@ -1,1 +1,19 @@
-"""."""
+"""Encoders: text to sparse vectors, any query side with any document side."""
+
+from lsr.encoders.base import Encoder, IdfConvention, QueryEncoder, Span
+from lsr.encoders.encode import EncodeConfig, encode_collection
+from lsr.encoders.lexical import LexicalConfig, LexicalEncoder
+from lsr.encoders.loading import load_encoder, prepare_encoder
+
+__all__ = [
+    "EncodeConfig",
+    "Encoder",
+    "IdfConvention",
+    "LexicalConfig",
+    "LexicalEncoder",
+    "QueryEncoder",
+    "Span",
+    "encode_collection",
+    "load_encoder",
+    "prepare_encoder",
+]

@@ -37,6 +37,10 @@ class QueryEncoder(Protocol):
         """How messages and manifests call it."""
 
     @property
+    def fingerprint(self) -> str:
+        """A hash over everything that decides its vectors; a resumed encoding compares it."""
+
+    @property
     def vocabulary(self) -> Vocabulary:
         """The vocabulary of its vectors."""
 

@@ -1,0 +1,132 @@
+"""From a name, a folder or a hub id to an encoder.
+
+A name is looked up in this order: an existing folder, an encoder that ships with the package,
+``"lexical"``, a Hugging Face hub id. What a folder holds is told by its files:
+``lsr_encoder.json`` is our light format (no torch), ``modules.json`` a sentence-transformers
+``SparseEncoder``, a ``config.json`` alone a Hugging Face masked-LM.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+from lsr.core.errors import (
+    ArgumentError,
+    EncoderError,
+    EncoderNotFoundError,
+    ModelFormatError,
+    near_names,
+)
+from lsr.encoders.base import Encoder, QueryEncoder
+from lsr.encoders.folder import ENCODER_NAME, EncoderFolder
+from lsr.encoders.lexical import LexicalEncoder
+
+__all__ = ["known_names", "load_encoder", "prepare_encoder"]
+
+LoadedEncoder: TypeAlias = Encoder | QueryEncoder
+
+_SHIPPED = Path(__file__).parent / "pretrained"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def known_names() -> list[str]:
+    """Return the names `load_encoder` knows without a path: what ships, and ``"lexical"``."""
+    shipped = [p.name for p in _SHIPPED.iterdir() if p.is_dir()] if _SHIPPED.is_dir() else []
+    return sorted([*shipped, "lexical"])
+
+
+def load_encoder(
+    name_or_path: str | Path, *, device: str | None = None, dtype: str | None = None
+) -> LoadedEncoder:
+    """Return the encoder of a name, a folder or a hub id.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        See the module's text. A folder may hold a query side only.
+    device : str, optional
+        ``"cpu"``, ``"cuda"`` …; CUDA where there is one otherwise. For models that run in torch.
+    dtype : {"float32", "bfloat16", "float16"}, optional
+        What matrix products are computed in; measured otherwise. For models that run in torch.
+
+    Raises
+    ------
+    EncoderNotFoundError
+        If nothing of this name is known.
+    ModelFormatError
+        If the folder holds no encoder this release can load.
+    EncoderError
+        For ``"lexical"``, which has to be fitted on a corpus first (`prepare_encoder`).
+    """
+    path = Path(name_or_path)
+    name = str(name_or_path)
+    if path.is_dir():
+        return _load_folder(path, device=device, dtype=dtype)
+    if (_SHIPPED / name).is_dir() and name not in ("", ".", ".."):
+        return _load_folder(_SHIPPED / name, device=device, dtype=dtype)
+    if name == "lexical":
+        raise EncoderError(
+            "The lexical encoder has no weights of its own: it is fitted on a corpus.",
+            hint="Use LexicalEncoder.fit(texts), or `lsr encode DATASET --encoder lexical`; "
+            "afterwards load it from the folder it was saved to.",
+        )
+    if isinstance(name_or_path, str) and _HUB_ID.fullmatch(name) and not path.exists():
+        from lsr.encoders.hub import fetch_model
+
+        return _load_folder(fetch_model(name), device=device, dtype=dtype)
+    raise EncoderNotFoundError(
+        f"No encoder {name!r}: no such folder, and no encoder of this name ships."
+        f"{near_names(name, known_names())}",
+        hint=f"Known names: {', '.join(known_names())}; else pass a model folder or a hub id "
+        "such as 'naver/splade-v3'.",
+    )
+
+
+def prepare_encoder(
+    name_or_path: str | Path,
+    texts: Callable[[], Iterable[str]],
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+) -> LoadedEncoder:
+    """Return `load_encoder`'s encoder; ``"lexical"`` is fitted on ``texts()``.
+
+    Parameters
+    ----------
+    name_or_path, device, dtype
+        As in `load_encoder`.
+    texts : callable
+        Returns the corpus, one string a document; called only where it is needed.
+    """
+    if str(name_or_path) == "lexical" and not Path(name_or_path).is_dir():
+        _require_cpu("lexical", device, dtype)
+        return LexicalEncoder.fit(texts())
+    return load_encoder(name_or_path, device=device, dtype=dtype)
+
+
+def _require_cpu(name: str, device: str | None, dtype: str | None) -> None:
+    if device not in (None, "cpu") or dtype not in (None, "float32"):
+        raise ArgumentError(
+            f"The encoder {name!r} runs without torch: device and dtype do not apply, got "
+            f"device {device!r} and dtype {dtype!r}.",
+            hint="Leave both out.",
+        )
+
+
+def _load_folder(path: Path, *, device: str | None, dtype: str | None) -> LoadedEncoder:
+    if (path / ENCODER_NAME).is_file():
+        folder = EncoderFolder(path)
+        _require_cpu(folder.name, device, dtype)
+        if folder.kind == "lexical":
+            return LexicalEncoder.from_folder(folder)
+        raise ModelFormatError(
+            f"{path} holds an encoder of the unknown kind {folder.kind!r}.",
+            hint="It was written by a newer release; use that one.",
+        )
+    raise ModelFormatError(
+        f"{path} holds no encoder: neither {ENCODER_NAME} nor modules.json nor config.json.",
+        hint="Pass the folder that an encoder was saved to.",
+    )
