@@ -11,7 +11,15 @@ from typing import Any, NamedTuple, Protocol
 from lsr.core.errors import ArgumentError, VocabularyMismatchError
 from lsr.core.sparse import Float32Array, Int32Array, SparseMatrix, SparseVector, UInt64Array
 
-__all__ = ["MAX_K", "BatchResult", "SearchResult", "SparseIndex", "check_k", "check_query"]
+__all__ = [
+    "MAX_K",
+    "BatchResult",
+    "SearchResult",
+    "SparseIndex",
+    "check_k",
+    "check_query",
+    "check_row",
+]
 
 MAX_K = 10_000
 """The deepest result list; deeper ones belong to an export, not to a search."""
@@ -120,8 +128,8 @@ def check_k(k: int) -> None:
         raise ArgumentError(f"k must be a whole number from 1 to {MAX_K:,}, got {k!r}.")
 
 
-def check_query(query: SparseVector, vocabulary_size: int) -> None:
-    """Check that a query has the index's vocabulary size.
+def check_query(query: SparseVector | SparseMatrix, vocabulary_size: int) -> None:
+    """Check that a query, or a batch, has the index's vocabulary size.
 
     Raises
     ------
@@ -133,3 +141,15 @@ def check_query(query: SparseVector, vocabulary_size: int) -> None:
             f"The query vector has vocabulary size {query.size}, the index {vocabulary_size}.",
             hint="Encode the query with the encoder that made the index.",
         )
+
+
+def check_row(row: int, n_documents: int) -> None:
+    """Check a row number.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such row.
+    """
+    if not 0 <= row < n_documents:
+        raise ArgumentError(f"Row {row} is outside an index of {n_documents} documents.")

@@ -239,9 +239,9 @@ def read_manifest(path: Path, *, kind: str, format_version: int) -> Manifest:
             f"{file} is not JSON: {error}.", hint="Build the artefact again."
         ) from error
     if not isinstance(raw, dict) or raw.get("kind") != kind:
-        seen = raw.get("kind") if isinstance(raw, dict) else type(raw).__name__
+        found = raw.get("kind") if isinstance(raw, dict) else type(raw).__name__
         raise ArtifactFormatError(
-            f"{path} holds {seen!r}, not {kind!r}.", hint="Check which folder you passed."
+            f"{path} holds {found!r}, not {kind!r}.", hint="Check which folder you passed."
         )
     if raw.get("format_version") != format_version:
         raise ArtifactFormatError(

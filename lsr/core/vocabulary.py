@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -40,8 +41,7 @@ class Vocabulary:
         self.tokens: Sequence[str] = tuple(tokens)
         self._terms = {token: term for term, token in enumerate(self.tokens)}
         if len(self._terms) != len(self.tokens):
-            seen: set[str] = set()
-            twice = next(t for t in self.tokens if t in seen or seen.add(t))  # type: ignore[func-returns-value]
+            (twice, _), *_ = Counter(self.tokens).most_common(1)
             raise DataError(f"The token {twice!r} stands twice in the vocabulary.")
         self._fingerprint = ""
 
