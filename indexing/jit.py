@@ -17,15 +17,16 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-from numba.core import config as numba_config
+from numba.core import config
 from numpy.typing import NDArray
 
 __all__ = ["COMPILED", "half_bits", "half_to_float", "jit", "prefetch", "read_only"]
 
-COMPILED: bool = not numba_config.DISABLE_JIT
+_numba_settings: Any = config
+
+COMPILED: bool = not _numba_settings.DISABLE_JIT
 """False where ``NUMBA_DISABLE_JIT`` makes kernels run interpreted."""
 
-F = TypeVar("F", bound=Callable[..., Any])
 ArrayT = TypeVar("ArrayT", bound=NDArray[Any])
 
 
@@ -34,21 +35,21 @@ def _ensure_cache_folder() -> None:
 
     Without one numba fails when a kernel is defined ("no locator available").
     """
-    if numba_config.CACHE_DIR:
+    if _numba_settings.CACHE_DIR:
         return
     for folder in (Path(__file__).parent, Path.home()):
         if os.access(folder, os.W_OK):
             return
     user = getattr(os, "getuid", lambda: "user")()
-    numba_config.CACHE_DIR = str(Path(tempfile.gettempdir()) / f"lsr-numba-{user}")
+    _numba_settings.CACHE_DIR = str(Path(tempfile.gettempdir()) / f"lsr-numba-{user}")
 
 
 _ensure_cache_folder()
 
 
-def jit(function: F) -> F:
+def jit(function: Callable[..., Any]) -> Any:
     """Compile a kernel on first use: cached, without the GIL, without fast-math."""
-    return cast(F, numba.njit(cache=True, nogil=True)(function))
+    return numba.njit(cache=True, nogil=True)(function)
 
 
 def read_only(array: ArrayT) -> ArrayT:

@@ -1,0 +1,61 @@
+"""Row bitmaps: which documents a search may return.
+
+Bit ``r % 64`` of word ``r // 64`` lets row `r` into the result. A kernel gets an empty array
+where there is no filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from indexing.jit import read_only
+from lsr.core.errors import ArgumentError
+from lsr.core.sparse import Int32Array, Int64Array, UInt64Array
+
+__all__ = ["NO_FILTER", "bitmap", "check_allowed", "rows_of"]
+
+NO_FILTER: UInt64Array = read_only(np.empty(0, np.uint64))
+
+
+def bitmap(rows: Sequence[int] | Int32Array | Int64Array, n_documents: int) -> UInt64Array:
+    """Return the bitmap with the bits of `rows` set.
+
+    Raises
+    ------
+    ArgumentError
+        If a row is outside the index.
+    """
+    chosen = np.asarray(rows, dtype=np.int64)
+    if chosen.size and (chosen.min() < 0 or chosen.max() >= n_documents):
+        raise ArgumentError(f"A filter names a row outside the {n_documents} rows of the index.")
+    bits = np.zeros(-(-n_documents // 64) * 64, dtype=np.uint8)
+    bits[chosen] = 1
+    return np.packbits(bits, bitorder="little").view("<u8").astype(np.uint64)
+
+
+def rows_of(allowed: UInt64Array, n_documents: int) -> Int64Array:
+    """Return the rows whose bit is set, ascending."""
+    bits = np.unpackbits(allowed.astype("<u8").view(np.uint8), bitorder="little")
+    return np.flatnonzero(bits[:n_documents]).astype(np.int64)
+
+
+def check_allowed(allowed: UInt64Array | None, n_documents: int) -> UInt64Array:
+    """Return the bitmap as kernels take it.
+
+    Raises
+    ------
+    ArgumentError
+        If dtype or length do not fit the index.
+    """
+    if allowed is None:
+        return NO_FILTER
+    expected = -(-n_documents // 64)
+    if allowed.dtype != np.uint64 or allowed.shape != (expected,):
+        raise ArgumentError(
+            f"allowed must be uint64 of {expected} words for {n_documents} documents, got "
+            f"{allowed.dtype} of shape {allowed.shape}.",
+            hint="Make it with indexing.filters.bitmap(rows, n_documents).",
+        )
+    return read_only(allowed) if expected else NO_FILTER

@@ -1,0 +1,93 @@
+"""The kernels of `indexing.kernels` in plain numpy: same names, same arguments, same results.
+
+Slow and short; the tests compare the two. Scratch arguments are taken and ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from indexing.filters import rows_of
+from indexing.kernels import CHUNK_ROWS
+
+__all__ = ["document_terms", "exact_search", "transpose_rows"]
+
+Array = Any
+
+
+def exact_search(
+    pointers: Array,
+    rows: Array,
+    weights: Array,
+    n_documents: int,
+    n_terms: int,
+    indptr: Array,
+    query_terms: Array,
+    query_weights: Array,
+    first: int,
+    last: int,
+    k: int,
+    allowed: Array,
+    accumulator: Array,
+    accumulator_bits: Array,
+    heap: Array,
+    out_rows: Array,
+    out_score_bits: Array,
+) -> None:
+    """Score all documents for the queries ``first:last`` and write the best `k` of each."""
+    for query in range(first, last):
+        scores = np.zeros(n_documents, dtype=np.float32)
+        for chunk in range(-(-n_documents // CHUNK_ROWS)):
+            for j in range(indptr[query], indptr[query + 1]):
+                at = chunk * n_terms + query_terms[j]
+                postings = slice(pointers[at], pointers[at + 1])
+                to = chunk * CHUNK_ROWS + rows[postings].astype(np.int64)
+                scores[to] += query_weights[j] * weights[postings]
+        candidates = np.flatnonzero(scores)
+        if len(allowed):
+            candidates = np.intersect1d(candidates, rows_of(allowed, n_documents))
+        best = candidates[np.lexsort((candidates, -scores[candidates]))][:k]
+        out_rows[query, : len(best)] = best
+        out_score_bits[query, : len(best)] = scores[best].view(np.int32)
+
+
+def transpose_rows(
+    indptr: Array,
+    terms: Array,
+    weights: Array,
+    base: int,
+    pointers: Array,
+    out_rows: Array,
+    out_weights: Array,
+    cursor: Array,
+) -> None:
+    """Write the postings of a chunk of rows, by term and then by row."""
+    here = slice(indptr[0], indptr[-1])
+    row_of = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    order = np.argsort(terms[here], kind="stable")
+    out_rows[:] = row_of[order]
+    out_weights[:] = weights[here][order]
+    counts = np.bincount(terms[here], minlength=len(pointers))
+    pointers[:] = base + np.cumsum(counts) - counts
+
+
+def document_terms(
+    pointers: Array,
+    rows: Array,
+    weights: Array,
+    n_terms: int,
+    row: int,
+    out_terms: Array,
+    out_weights: Array,
+) -> int:
+    """Write the terms and weights of one row, terms ascending; return how many."""
+    base, local = (row // CHUNK_ROWS) * n_terms, row % CHUNK_ROWS
+    n = 0
+    for term in range(n_terms):
+        postings = slice(pointers[base + term], pointers[base + term + 1])
+        for weight in weights[postings][rows[postings] == local]:
+            out_terms[n], out_weights[n] = term, weight
+            n += 1
+    return n

@@ -1,0 +1,94 @@
+"""Threads that share work, and scratch memory that no two threads share.
+
+Kernels release the GIL, so plain Python threads scale. A scratch object (accumulators, heaps) is
+borrowed for one kernel call and given back; there are as many as calls ever ran at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
+from typing import Generic, TypeVar
+
+from lsr.core.errors import ArgumentError
+from lsr.core.settings import get_settings
+
+__all__ = ["ScratchPool", "resolve_threads", "run_parallel"]
+
+T = TypeVar("T")
+
+
+def resolve_threads(n_threads: int | None) -> int:
+    """Return `n_threads`, or the machine's setting (``LSR_THREADS``) for None.
+
+    Raises
+    ------
+    ArgumentError
+        If it is below 1.
+    """
+    if n_threads is None:
+        return get_settings().threads
+    if isinstance(n_threads, bool) or n_threads < 1:
+        raise ArgumentError(f"n_threads must be 1 or more, got {n_threads!r}.")
+    return n_threads
+
+
+def run_parallel(work: Callable[[int], None], n_items: int, n_threads: int) -> None:
+    """Call ``work(0) … work(n_items - 1)``, each once, on up to `n_threads` threads.
+
+    Items are handed out in order, one at a time, so that long ones do not pile up on a thread.
+    The first exception is raised after all threads have stopped.
+    """
+    n_threads = min(n_threads, n_items)
+    if n_threads <= 1:
+        for item in range(n_items):
+            work(item)
+        return
+    # next() on itertools.count is one C call, so it is atomic under the GIL.
+    tickets = count()
+    failed = False
+
+    def run() -> None:
+        nonlocal failed
+        while not failed and (item := next(tickets)) < n_items:
+            try:
+                work(item)
+            except BaseException:
+                failed = True
+                raise
+
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="lsr") as pool:
+        futures = [pool.submit(run) for _ in range(n_threads)]
+    for future in futures:
+        future.result()
+
+
+class ScratchPool(Generic[T]):
+    """Scratch objects that threads borrow.
+
+    Parameters
+    ----------
+    make : callable
+        Makes a new one when all are lent.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        # append and pop of a deque are atomic: no lock on the way of a query.
+        self._free: deque[T] = deque()
+
+    @contextmanager
+    def borrow(self) -> Iterator[T]:
+        """Lend one to the block.
+
+        An object is not given back after an exception: it may be left half written.
+        """
+        try:
+            scratch = self._free.pop()
+        except IndexError:
+            scratch = self._make()
+        yield scratch
+        self._free.append(scratch)
