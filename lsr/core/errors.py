@@ -11,7 +11,8 @@
     │   │   └── DuplicateRecordError (RecordError)          the same, with its line
     │   ├── WeightError               weight_invalid        NaN, infinite or negative weights
     │   │   └── WeightRecordError (RecordError)             the same, with its line
-    │   └── DatasetNotFoundError (LookupError)              dataset_not_found
+    │   ├── DatasetNotFoundError (LookupError)              dataset_not_found
+    │   └── DownloadError             download_failed       no network, or not what was expected
     ├── EncoderError (RuntimeError)   encoder_failed
     │   ├── EncoderNotFoundError (LookupError)              encoder_not_found
     │   ├── ModelFormatError (ValueError)                   model_format_unsupported
@@ -62,6 +63,7 @@ __all__ = [
     "DataError",
     "DatasetNotFoundError",
     "DocumentNotFoundError",
+    "DownloadError",
     "DuplicateIdError",
     "DuplicateRecordError",
     "EncoderError",
@@ -200,6 +202,12 @@ class DatasetNotFoundError(DataError, LookupError):
     """No dataset of this name or at this path."""
 
     code = "dataset_not_found"
+
+
+class DownloadError(DataError):
+    """A file could not be fetched, or its checksum differs from the known one."""
+
+    code = "download_failed"
 
 
 class EncoderError(LsrError, RuntimeError):
