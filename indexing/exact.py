@@ -262,7 +262,13 @@ class ExactIndex:
         terms = np.empty(self.vocabulary_size, dtype=np.int32)
         weights = np.empty(self.vocabulary_size, dtype=np.float32)
         n = kernels.document_terms(
-            self._pointers, self._rows, self._weights, self.vocabulary_size, row, terms, weights
+            self._pointers,
+            self._rows,
+            self._weights,
+            self.vocabulary_size,
+            int(row),
+            terms,
+            weights,
         )
         return SparseVector(terms[:n].copy(), weights[:n].copy(), self.vocabulary_size)
 
