@@ -9,11 +9,15 @@ import typer
 
 __all__ = [
     "ConfigOption",
+    "IdFieldOption",
     "JsonOption",
     "OverwriteOption",
     "QuietOption",
     "SetOption",
+    "SkipBadLinesOption",
+    "TextFieldOption",
     "ThreadsOption",
+    "TitleFieldOption",
 ]
 
 JsonOption: TypeAlias = Annotated[
@@ -35,4 +39,23 @@ ConfigOption: TypeAlias = Annotated[
 SetOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one config key; may be repeated."),
+]
+SkipBadLinesOption: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--skip-bad-lines",
+        metavar="N",
+        min=0,
+        help="Skip up to N unusable lines of the input and report them; one more is an error.",
+    ),
+]
+IdFieldOption: TypeAlias = Annotated[
+    str, typer.Option("--id-field", help="JSONL: field of the id; a.b reaches into objects.")
+]
+TextFieldOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--text-field", help="JSONL: field of the text; repeat it to join several."),
+]
+TitleFieldOption: TypeAlias = Annotated[
+    str, typer.Option("--title-field", help="JSONL: field of the title; empty for none.")
 ]

@@ -32,7 +32,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class BadLines:
-    """A budget of lines that may be skipped, and the account of those that were.
+    r"""A budget of lines that may be skipped, and the account of those that were.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class BadLines:
     >>> bad.n_skipped
     1
     >>> bad.report()
-    "1 bad line skipped (budget 1):\\n  a.jsonl, line 7: No id."
+    "1 bad line skipped (budget 1):\n  a.jsonl, line 7: No id."
     """
 
     def __init__(self, budget: int = 0) -> None:
@@ -115,9 +115,9 @@ class BadLines:
 
 
 def read_lines(path: Path, bad: BadLines) -> Iterator[tuple[int, str]]:
-    """Yield the number (from 1) and the text of every line that is not blank.
+    r"""Yield the number (from 1) and the text of every line that is not blank.
 
-    Lines end at ``\\n`` alone: texts of web pages hold lone carriage returns and the separators
+    Lines end at ``\n`` alone: texts of web pages hold lone carriage returns and the separators
     U+2028 and U+0085, at which Python's own text files would break them.
 
     Raises

@@ -30,9 +30,7 @@ class PublicDataset(NamedTuple):
     about: str
 
 
-def _beir(
-    name: str, md5: str, n_bytes: int, n_documents: int | None, about: str
-) -> PublicDataset:
+def _beir(name: str, md5: str, n_bytes: int, n_documents: int | None, about: str) -> PublicDataset:
     return PublicDataset(f"{_BEIR}/{name}.zip", f"md5:{md5}", n_bytes, n_documents, about)
 
 

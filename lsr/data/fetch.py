@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
@@ -199,8 +199,8 @@ def _untar(archive: Path, folder: Path) -> None:
                 if not member.isfile():
                     raise DataError(f"{archive} holds {member.name!r}, which is no plain file.")
                 content = tar.extractfile(member)
-                assert content is not None  # noqa: S101 - regular files always have content
-                _write_member(archive, folder, member.name, lambda source=content: source)
+                assert content is not None  # regular files always have content
+                _write_member(archive, folder, member.name, content)
     except tarfile.TarError as error:
         raise DataError(f"{archive} is damaged: {error}.", hint="Fetch it again.") from error
 
@@ -210,18 +210,16 @@ def _unzip(archive: Path, folder: Path) -> None:
         with zipfile.ZipFile(archive) as packed:
             for member in packed.infolist():
                 if not member.is_dir():
-                    _write_member(
-                        archive, folder, member.filename, lambda m=member: packed.open(m)
-                    )
+                    _write_member(archive, folder, member.filename, lambda m=member: packed.open(m))
     except zipfile.BadZipFile as error:
         raise DataError(f"{archive} is damaged: {error}.", hint="Fetch it again.") from error
 
 
-def _write_member(archive: Path, folder: Path, name: str, source: Callable[[], IO[bytes]]) -> None:
+def _write_member(archive: Path, folder: Path, name: str, source: IO[bytes]) -> None:
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if not parts or ".." in parts or parts[0].endswith(("/", ":")):
         raise DataError(f"{archive} holds the path {name!r}, which leads out of it.")
     target = folder.joinpath(*parts)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with source() as stream, open(target, "wb") as sink:
-        shutil.copyfileobj(stream, sink, _CHUNK)
+    with source, open(target, "wb") as sink:
+        shutil.copyfileobj(source, sink, _CHUNK)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -133,6 +133,11 @@ class FieldMap:
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise ConfigError(f"The field {min(twice)!r} is given two roles in one field map.")
+
+    @classmethod
+    def from_flags(cls, id_field: str, text_fields: Sequence[str] | None, title: str) -> FieldMap:
+        """Return the map of ``--id-field``, ``--text-field`` (repeated) and ``--title-field``."""
+        return cls(id_field, tuple(text_fields or ("text",)), title or None)
 
     def document(self, record: Mapping[str, Any]) -> Document:
         """Return the document of a record; its text may be empty.

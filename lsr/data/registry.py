@@ -130,8 +130,7 @@ def _open(path: Path, name: str | None, fields: FieldMap, bad: BadLines | None) 
         inside = sorted(p.name for p in path.iterdir() if _at(p) == p)
         hint = f"It holds the collections {', '.join(inside)}: name one." if inside else ""
         raise DatasetNotFoundError(
-            f"The folder {path} has neither corpus.jsonl nor collection.tsv "
-            "(plain, .zst or .gz).",
+            f"The folder {path} has neither corpus.jsonl nor collection.tsv (plain, .zst or .gz).",
             hint=hint,
         )
     plain = strip_compression(path)
@@ -230,7 +229,9 @@ def fetch_dataset(name: str, *, overwrite: bool = False) -> Path:
     if entry.status == "shipped":
         return load_toy().folder
     target = datasets_folder() / name
-    archive = next((p for root in get_settings().data for n, p in _archives(root) if n == name), None)
+    archive = next(
+        (p for root in get_settings().data for n, p in _archives(root) if n == name), None
+    )
     if entry.status == "ready" and (not overwrite or (archive is None and name not in CATALOGUE)):
         return Path(entry.source)
     with locked(target):
