@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -95,6 +95,7 @@ def run(
     `lsr eval run --run-file run.trec --qrels qrels.trec -m nDCG@10`
     """
     from eval.evaluate import EvalConfig, evaluate_run, evaluate_target
+    from eval.measures import measures_for, parse_measures
     from eval.report import markdown_report
     from eval.runs import RunTable
     from lsr.core import console
@@ -116,6 +117,8 @@ def run(
     )
     data = _dataset(dataset)
     topics = _topics(data, qrels, config)
+    # A typo in a measure should not cost an hour of encoding.
+    parse_measures(config.measures or measures_for(topics.dataset, topics.split))
     command = shlex.join(["lsr", *sys.argv[1:]])
     if run_file is not None:
         table = RunTable.load(run_file)
@@ -200,13 +203,10 @@ def _show(results: Results) -> None:
     from eval.report import COST_COLUMNS, cost_cells
     from lsr.core import console
 
-    rows: list[list[Any]] = [[name, value] for name, value in results.measures.items()]
+    rows = [[name, f"{value:.4f}"] for name, value in results.measures.items()]
     costs = zip(COST_COLUMNS, cost_cells(results), strict=True)
     rows += [[label, shown] for label, shown in costs if shown]
-    title = f"{results.system} on {results.label}: {results.n_queries:,} judged queries"
-    console.print_table(
-        ["", "value"], [[a, f"{b:.4f}" if isinstance(b, float) else b] for a, b in rows],
-        title=title,
-    )  # fmt: skip
+    typer.echo(f"{results.system} on {results.label}: {results.n_queries:,} judged queries")
+    console.print_table(["", "value"], rows)
     for note in results.notes:
         typer.echo(f"note: {note}", err=True)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from eval.evaluate import SearchTarget
 from eval.results import Efficiency
+from indexing.base import SparseIndex
 from lsr.core.errors import EncoderNotFoundError
+from lsr.core.sparse import SparseMatrix
 
-__all__ = ["open_target"]
+__all__ = ["SAMPLED_ROWS", "open_target", "sample_vectors"]
+
+SAMPLED_ROWS = 2000
 
 
 def open_target(
@@ -46,12 +51,25 @@ def open_target(
     folder.vocabulary.require_same(
         model.vocabulary.fingerprint, mine=f"The index {path}", theirs=f"the encoder {model.name}"
     )
-    kind = getattr(folder.index, "kind", type(folder.index).__name__)
-    details = folder.manifest.details
     return SearchTarget(
-        system or f"{model.name} · {kind}",
+        system or f"{model.name} · {folder.layout}",
         folder.index,
         folder.doc_ids,
         model,
-        known=Efficiency(index_bytes=folder.index.bytes_by_part(), build_s=details.get("build_s")),
+        vectors=lambda: sample_vectors(folder.index),
+        known=Efficiency(
+            index_bytes=folder.index.bytes_by_part(),
+            build_s=folder.manifest.details["build_s"],
+        ),
     )
+
+
+def sample_vectors(index: SparseIndex, limit: int = SAMPLED_ROWS) -> Iterator[SparseMatrix]:
+    """Yield at most `limit` document vectors of an index, evenly spaced over its rows.
+
+    An index need not be able to give back its rows fast (an inverted one searches every list for
+    each), so the sparsity of an index is measured on a sample; its size stands in the results.
+    """
+    n = index.n_documents
+    rows = range(n) if n <= limit else [at * n // limit for at in range(limit)]
+    yield SparseMatrix.from_rows((index.document(row) for row in rows), index.vocabulary_size)
