@@ -1,4 +1,4 @@
-"""The verbs that belong to `lsr` itself: data, encode, train."""
+"""The verbs that belong to `lsr` itself: data, vectors, encode, train."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Mount the verbs on the root command."""
-    from lsr.commands import data, encode, train
+    from lsr.commands import data, encode, train, vectors
 
-    for module in (data, encode, train):
+    for module in (data, vectors, encode, train):
         module.register(app)

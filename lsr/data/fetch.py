@@ -210,7 +210,7 @@ def _unzip(archive: Path, folder: Path) -> None:
         with zipfile.ZipFile(archive) as packed:
             for member in packed.infolist():
                 if not member.is_dir():
-                    _write_member(archive, folder, member.filename, lambda m=member: packed.open(m))
+                    _write_member(archive, folder, member.filename, packed.open(member))
     except zipfile.BadZipFile as error:
         raise DataError(f"{archive} is damaged: {error}.", hint="Fetch it again.") from error
 

@@ -19,11 +19,20 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
+_LENIENT = json.JSONDecoder()
 
 
-def parse_object(line: str) -> dict[str, Any]:
+def parse_object(line: str, *, constants: bool = False) -> dict[str, Any]:
     """Return the JSON object in `line`.
+
+    Parameters
+    ----------
+    line : str
+        The text.
+    constants : bool
+        Let ``NaN`` and ``Infinity`` through, which JSON does not have, for a caller that can say
+        better what is wrong with them.
 
     Raises
     ------
@@ -32,7 +41,7 @@ def parse_object(line: str) -> dict[str, Any]:
         can carry on.
     """
     try:
-        record = _DECODER.decode(line)
+        record = (_LENIENT if constants else _STRICT).decode(line)
     except json.JSONDecodeError as error:
         raise DataError(f"Broken JSON: {error.msg} at character {error.pos + 1}.") from error
     except (ValueError, RecursionError) as error:

@@ -1,12 +1,16 @@
 """From a name to a data set: what ships, what stands on this machine, what can be fetched.
 
 A name is looked for in this order: the shipped collection; the folders of ``LSR_DATA``; what
-`fetch_dataset` put below ``LSR_HOME``; a path; an identifier of ir_datasets. Write ``./name`` for
-a folder that has a known name, and ``irds:ID`` to mean ir_datasets at once.
+`fetch_dataset` put below ``LSR_HOME``; archives in the folders of ``LSR_DATA``; a path; an
+identifier of ir_datasets. Write ``./name`` for a folder that has a known name, and ``irds:ID`` to
+mean ir_datasets at once. Archives are unpacked on first use; nothing is downloaded unasked
+(except by ir_datasets, whose way that is).
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +30,8 @@ from lsr.data.msmarco import MsMarcoDataset, TsvDataset
 from lsr.data.toy import TOY_NAME, load_toy
 
 __all__ = ["DatasetEntry", "fetch_dataset", "list_datasets", "load_dataset"]
+
+logger = logging.getLogger(__name__)
 
 _IRDS_PREFIX = "irds:"
 _ARCHIVE_SUFFIXES = (".tar.zst", ".tar.gz", ".tgz", ".zip")
@@ -66,9 +72,9 @@ def load_dataset(
     Parameters
     ----------
     name : str or Path
-        A name of `list_datasets`; a folder in BEIR's layout or with MS MARCO's files; a file of
-        documents (``.jsonl`` or ``.tsv``, may be compressed); or an ir_datasets id, with or
-        without ``irds:`` before it.
+        A name of `list_datasets`; a folder in BEIR's layout or with MS MARCO's files, or an
+        archive of one; a file of documents (``.jsonl`` or ``.tsv``, may be compressed); or an
+        ir_datasets id, with or without ``irds:`` before it.
     fields : FieldMap
         What the fields of JSON documents mean.
     bad_lines : BadLines, optional
@@ -94,6 +100,8 @@ def load_dataset(
             found = _at(root / text)
             if found is not None:
                 return _open(found, text, fields, bad_lines)
+        if _archive_named(text) is not None:
+            return _open(fetch_dataset(text), text, fields, bad_lines)
     path = Path(text).expanduser()
     if path.exists():
         return _open(path, None, fields, bad_lines)
@@ -139,10 +147,33 @@ def _open(path: Path, name: str | None, fields: FieldMap, bad: BadLines | None) 
         return TsvDataset(path, bad=bad)
     if plain.endswith((".jsonl", ".ndjson", ".json")):
         return JsonlDataset(path, fields=fields, bad=bad)
-    hint = "Documents stand in .jsonl or .tsv files, plain, .gz or .zst."
     if path.name.endswith(_ARCHIVE_SUFFIXES):
-        hint = "Unpack it first, or name its folder in LSR_DATA and run: lsr data get NAME"
-    raise DatasetNotFoundError(f"{path} is no file of documents.", hint=hint)
+        return _open(_unpacked(path), name or _archive_stem(path), fields, bad)
+    raise DatasetNotFoundError(
+        f"{path} is no file of documents.",
+        hint="Documents stand in .jsonl or .tsv files, plain, .gz or .zst.",
+    )
+
+
+def _archive_stem(path: Path) -> str:
+    suffix = next(suffix for suffix in _ARCHIVE_SUFFIXES if path.name.endswith(suffix))
+    return path.name.removesuffix(suffix)
+
+
+def _unpacked(archive: Path) -> Path:
+    """Return the folder below ``LSR_HOME`` with the content of an archive, unpacked if new."""
+    from lsr.data.fetch import locked, unpack
+
+    state = archive.stat()
+    # A changed archive is another one: its size and time are part of the folder's name.
+    key = f"{archive.resolve()}|{state.st_size}|{state.st_mtime_ns}"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    target = get_settings().home / "unpacked" / f"{_archive_stem(archive)}-{digest}"
+    if not target.exists():
+        with locked(target):
+            logger.info("Unpacking %s to %s", archive, target)
+            unpack(archive, target)
+    return target
 
 
 def _not_found(name: str) -> DatasetNotFoundError:
@@ -193,9 +224,13 @@ def _collections(root: Path) -> Iterator[tuple[str, Path]]:
 
 def _archives(root: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(root.iterdir()) if root.is_dir() else ():
-        for suffix in _ARCHIVE_SUFFIXES:
-            if path.name.endswith(suffix) and path.is_file():
-                yield path.name.removesuffix(suffix), path
+        if path.name.endswith(_ARCHIVE_SUFFIXES) and path.is_file():
+            yield _archive_stem(path), path
+
+
+def _archive_named(name: str) -> Path | None:
+    known = ((n, path) for root in get_settings().data for n, path in _archives(root))
+    return next((path for n, path in known if n == name), None)
 
 
 def fetch_dataset(name: str, *, overwrite: bool = False) -> Path:
