@@ -56,7 +56,7 @@ class ServeSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LSR_SERVE_", frozen=True)
 
     host: str = "127.0.0.1"
-    port: int = Field(default=8080, ge=0, le=65535)
+    port: int = Field(default=8000, ge=0, le=65535)
     allow_remote: bool = False
     # NoDecode: the environment gives names with commas, not the JSON pydantic-settings expects.
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()

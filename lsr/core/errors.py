@@ -47,7 +47,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "ArgumentError",
@@ -123,7 +123,12 @@ class LsrError(Exception):
 
 
 def _rebuild(cls: type[LsrError], message: str, hint: str, state: dict[str, object]) -> LsrError:
-    error = cls.__new__(cls)
+    # Not cls.__new__: by method order that may be RuntimeError's where the memory layout is
+    # OSError's, which Python refuses. The layout is that of the first base not written in Python.
+    layout: Any = cls
+    while layout.__module__ != "builtins":
+        layout = layout.__base__
+    error: LsrError = layout.__new__(cls)
     LsrError.__init__(error, message, hint=hint)
     error.__dict__.update(state)
     return error

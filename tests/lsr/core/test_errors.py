@@ -41,6 +41,14 @@ def test_errors_cross_processes() -> None:
     assert (str(again), again.path, again.line) == (str(error), "corpus.jsonl", 7)
 
 
+def test_errors_that_are_os_errors_cross_processes() -> None:
+    # RuntimeError and OSError lay their objects out differently in memory.
+    for cls in (errors.ArtifactNotFoundError, errors.StorageError, errors.PortInUseError):
+        again = pickle.loads(pickle.dumps(cls("gone", hint="Look.")))
+        assert type(again) is cls
+        assert (again.message, again.hint, str(again)) == ("gone", "Look.", "gone Look.")
+
+
 def test_near_names() -> None:
     assert near_names("n_posting", ["n_postings", "seed"]) == " Did you mean 'n_postings'?"
     assert near_names("xyz", ["n_postings"]) == ""

@@ -1,0 +1,188 @@
+"""From the engine's results to the bodies of the API's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import numpy as np
+
+from indexing.explain import Explanation
+from lsr.core.config import Config
+from lsr.core.records import Document
+from lsr.core.sparse import SparseVector
+from lsr.core.vocabulary import Vocabulary
+from lsr.encoders.base import Encoder
+from serving.engine import Answer, EncodedText, Engine, Hit, Times
+from serving.schemas import (
+    DocumentBody,
+    EncodedTerm,
+    ExplainedTerm,
+    HighlightBody,
+    HitBody,
+    IndexInfo,
+    ParameterInfo,
+    QueryBody,
+    SearchResponse,
+    TermWeight,
+    Took,
+)
+
+__all__ = [
+    "document_body",
+    "encoded_terms",
+    "explained_terms",
+    "hit_body",
+    "index_info",
+    "search_response",
+    "term_weights",
+    "took",
+]
+
+
+def _heaviest(vector: SparseVector) -> Iterator[tuple[int, float]]:
+    for at in np.argsort(-vector.weights, kind="stable").tolist():
+        yield int(vector.terms[at]), float(vector.weights[at])
+
+
+def term_weights(vector: SparseVector, vocabulary: Vocabulary) -> list[TermWeight]:
+    """Return the terms of a vector, heaviest first."""
+    return [TermWeight(token=vocabulary.token(t), weight=w) for t, w in _heaviest(vector)]
+
+
+def encoded_terms(encoded: EncodedText, vocabulary: Vocabulary) -> list[EncodedTerm]:
+    """Return the terms of an encoded text with the pieces that show them, heaviest first."""
+    return [
+        EncodedTerm(token=vocabulary.token(t), weight=w, spans=encoded.spans.get(t, []))
+        for t, w in _heaviest(encoded.vector)
+    ]
+
+
+def explained_terms(
+    explanation: Explanation,
+    *,
+    in_query: Collection[int],
+    in_document: Collection[int] | None,
+) -> list[ExplainedTerm]:
+    """Return the table of an explanation, with where each term stands.
+
+    Parameters
+    ----------
+    explanation : Explanation
+        Of one document.
+    in_query, in_document : collection of int
+        The terms that the texts show; None where the document's text is not at hand.
+    """
+    return [
+        ExplainedTerm(
+            token=line.token,
+            query_weight=line.query_weight,
+            document_weight=line.document_weight,
+            contribution=line.contribution,
+            in_query=line.term in in_query,
+            in_document=None if in_document is None else line.term in in_document,
+        )
+        for line in explanation.terms
+    ]
+
+
+def document_body(document: Document, fields: Collection[str]) -> DocumentBody:
+    """Return the requested fields of a document; the others stay unset."""
+    values: dict[str, Any] = {name: getattr(document, name) for name in fields}
+    if "metadata" in values:
+        values["metadata"] = dict(values["metadata"])
+    return DocumentBody(doc_id=document.doc_id, **values)
+
+
+def hit_body(
+    hit: Hit,
+    vocabulary: Vocabulary,
+    *,
+    fields: Collection[str],
+    highlight: bool = False,
+    in_query: Collection[int] = (),
+) -> HitBody:
+    """Return one result; what was not asked for stays unset."""
+    values: dict[str, Any] = {"rank": hit.rank, "doc_id": hit.doc_id, "score": hit.score}
+    if fields and hit.document is not None:
+        values["document"] = document_body(hit.document, fields)
+    if highlight and hit.highlights is not None:
+        values["highlights"] = [
+            HighlightBody(field=h.field, start=h.start, end=h.end, token=vocabulary.token(h.term))
+            for h in hit.highlights
+        ]
+    if hit.explanation is not None:
+        shown = None if hit.highlights is None else {h.term for h in hit.highlights}
+        values["explanation"] = explained_terms(
+            hit.explanation, in_query=in_query, in_document=shown
+        )
+    return HitBody(**values)
+
+
+def took(times: Times) -> Took:
+    """Return the times, in milliseconds with three digits."""
+    return Took(
+        encode=round(times.encode, 3), search=round(times.search, 3), fetch=round(times.fetch, 3)
+    )
+
+
+def search_response(
+    engine: Engine,
+    answer: Answer,
+    *,
+    fields: Collection[str],
+    highlight: bool,
+    in_query: Collection[int],
+    params: dict[str, Any],
+    request_id: str,
+) -> SearchResponse:
+    """Return the answer to one search."""
+    vocabulary = engine.vocabulary
+    return SearchResponse(
+        index=engine.name,
+        query=QueryBody(terms=term_weights(answer.query, vocabulary)),
+        hits=[
+            hit_body(hit, vocabulary, fields=fields, highlight=highlight, in_query=in_query)
+            for hit in answer.hits
+        ],
+        params=params,
+        took_ms=took(answer.times),
+        request_id=request_id,
+    )
+
+
+def index_info(engine: Engine) -> IndexInfo:
+    """Return the description of an index."""
+    folder, encoder = engine.folder, engine.encoder
+    return IndexInfo(
+        name=engine.name,
+        layout=folder.layout,
+        n_documents=engine.n_documents,
+        vocabulary_size=len(engine.vocabulary),
+        encoder=encoder.name if encoder is not None else None,
+        has_documents=folder.documents is not None,
+        encodes_documents=isinstance(encoder, Encoder),
+        parameters=_parameters(engine.params_model),
+        bytes=sum(folder.index.bytes_by_part().values()),
+        created=folder.manifest.created,
+    )
+
+
+def _parameters(model: type[Config] | None) -> list[ParameterInfo]:
+    if model is None:
+        return []
+    described = []
+    for name, schema in model.model_json_schema()["properties"].items():
+        if schema.get("type") not in ("integer", "number", "boolean", "string"):
+            continue
+        described.append(
+            ParameterInfo(
+                name=name,
+                type=schema["type"],
+                default=schema.get("default"),
+                minimum=schema.get("minimum", schema.get("exclusiveMinimum")),
+                maximum=schema.get("maximum", schema.get("exclusiveMaximum")),
+                description=schema.get("description", ""),
+            )
+        )
+    return described

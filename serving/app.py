@@ -1,0 +1,95 @@
+"""The HTTP application: everything is built by `create_app`, nothing lives in globals."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from lsr.core.manifest import lsr_version
+from serving import http_errors, middleware
+from serving.engine import Engine
+from serving.routes import health, indexes, search
+from serving.service import Service
+from serving.settings import IndexSource, ServeSettings
+
+__all__ = ["create_app"]
+
+WEB = Path(__file__).parent / "web"
+
+_DESCRIPTION = """\
+Learned sparse retrieval: search by weighted terms, with every score explained.
+
+Every error has one shape, `{"error": {"code", "message", "hint", "request_id"}}`; every answer
+carries `X-Request-ID`, which a request may set. A body is JSON of at most 4 MiB unless the service
+was told otherwise.
+"""
+
+
+def create_app(
+    settings: ServeSettings,
+    sources: Sequence[IndexSource] = (),
+    *,
+    engines: Sequence[Engine] = (),
+) -> FastAPI:
+    """Return the application; its lifespan opens and warms up the indexes and closes them.
+
+    Parameters
+    ----------
+    settings : ServeSettings
+        How to serve.
+    sources : sequence of IndexSource
+        What to open at the start.
+    engines : sequence of Engine
+        What is open already; closed at the end too.
+
+    Raises
+    ------
+    ConfigError
+        If the file of API keys cannot be used.
+    """
+    service = Service(settings, sources, engines)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        try:
+            yield
+        finally:
+            await service.stop()
+
+    app = FastAPI(
+        title="lsr",
+        version=lsr_version(),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        # FastAPI's pages load their scripts from a content network; ours work offline.
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    app.state.service = service
+    for module in (search, indexes, health):
+        app.include_router(module.router)
+    _add_pages(app)
+    http_errors.install(app)
+    middleware.install(app, settings=settings, metrics=service.metrics)
+    return app
+
+
+def _add_pages(app: FastAPI) -> None:
+    def page(file: str) -> Any:
+        async def answer() -> Response:
+            # Revalidated, so that an upgrade shows at once; unchanged files answer 304.
+            return FileResponse(WEB / file, headers={"Cache-Control": "no-cache"})
+
+        return answer
+
+    app.add_api_route("/", page("index.html"), include_in_schema=False)
+    app.add_api_route("/docs", page("docs.html"), include_in_schema=False)
+    app.mount("/web", StaticFiles(directory=WEB), name="web")

@@ -1,0 +1,1 @@
+"""The routes: thin, each a few lines between a schema and the engine."""

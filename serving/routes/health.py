@@ -1,0 +1,50 @@
+"""For whoever runs the service: alive, ready, metrics."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import PlainTextResponse, Response
+
+from lsr.core.errors import NotReadyError
+from lsr.core.manifest import lsr_version
+from serving.http_errors import documented
+from serving.metrics import CONTENT_TYPE
+from serving.routes.shared import ServiceOf, json_response, require
+from serving.schemas import HealthBody
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get(
+    "/healthz", response_model=HealthBody, responses=documented(), summary="Is the process alive?"
+)
+async def get_health() -> Response:
+    """Answer as long as the process does; needs no key."""
+    return json_response(HealthBody(status="ok", version=lsr_version()))
+
+
+@router.get(
+    "/readyz",
+    response_model=HealthBody,
+    responses=documented(503),
+    summary="Can it answer searches?",
+)
+async def get_ready(service: ServiceOf) -> Response:
+    """Answer 200 once every index is open and warm, 503 before and while stopping."""
+    if not service.ready:
+        raise NotReadyError("The service is starting or shutting down.", hint="Try again.")
+    return json_response(HealthBody(status="ok", version=lsr_version()))
+
+
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses=documented(401, 403),
+    dependencies=[require("read")],
+    summary="Metrics for Prometheus",
+)
+async def get_metrics(service: ServiceOf) -> Response:
+    """Return counters and latency histograms in Prometheus' text format."""
+    return Response(service.metrics.render(), media_type=CONTENT_TYPE)

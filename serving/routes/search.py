@@ -1,0 +1,263 @@
+"""Searching: one query, a batch, an explanation, a look at an encoding."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from lsr.core.errors import RequestError
+from lsr.core.sparse import SparseVector
+from serving.answers import (
+    encoded_terms,
+    explained_terms,
+    hit_body,
+    search_response,
+    took,
+)
+from serving.engine import Detail, Engine
+from serving.http_errors import documented
+from serving.queries import QueryEdits
+from serving.routes.shared import (
+    IndexName,
+    ServiceOf,
+    json_bytes,
+    json_response,
+    log,
+    request_id,
+    require,
+)
+from serving.schemas import (
+    QUERY_EXAMPLE,
+    BatchItem,
+    BatchRequest,
+    BatchResponse,
+    Depth,
+    EncodeRequest,
+    EncodeResponse,
+    ExplainRequest,
+    ExplainResponse,
+    QueryEdit,
+    QueryText,
+    SearchRequest,
+    SearchResponse,
+    Took,
+)
+from serving.schemas import TermWeight as TermWeightBody
+from serving.service import Service
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1/indexes/{name}", tags=["search"], dependencies=[require("read")])
+
+
+class SearchParameters(BaseModel):
+    """The search that fits into an address."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    q: QueryText = Field(examples=[QUERY_EXAMPLE])
+    k: Depth = 10
+    explain: bool = False
+    highlight: bool = False
+
+
+@router.post(
+    "/search",
+    response_model=SearchResponse,
+    responses=documented(400, 401, 403, 404, 413, 422, 503),
+    summary="Search an index",
+)
+async def post_search(
+    name: IndexName, body: SearchRequest, request: Request, service: ServiceOf
+) -> Response:
+    """Return the best documents for a text or for weights by token."""
+    return await _search(name, body, request, service)
+
+
+@router.get(
+    "/search",
+    response_model=SearchResponse,
+    responses=documented(401, 403, 404, 422, 503),
+    summary="Search an index from a browser",
+)
+async def get_search(
+    name: IndexName,
+    parameters: Annotated[SearchParameters, Query()],
+    request: Request,
+    service: ServiceOf,
+) -> Response:
+    """Return the best documents for a text; the same as POST with fewer options."""
+    body = SearchRequest(
+        query=parameters.q,
+        k=parameters.k,
+        explain=parameters.explain,
+        highlight=parameters.highlight,
+    )
+    return await _search(name, body, request, service)
+
+
+async def _search(name: str, body: SearchRequest, request: Request, service: Service) -> Response:
+    engine = service.engine(name)
+    vector, encode_ms = None, 0.0
+    if isinstance(body.query, str):
+        started = time.perf_counter()
+        vector = await service.encode_together(engine, body.query)
+        encode_ms = (time.perf_counter() - started) * 1000
+    content, times = await service.run(
+        _answer, engine, body, vector, encode_ms=encode_ms, request_id=request_id(request)
+    )
+    service.observe(name, times)
+    log(request, index=name, k=body.k, took_ms=times.model_dump())
+    if service.settings.log_queries:
+        log(request, query=body.query)
+    return json_response(content)
+
+
+def _answer(
+    engine: Engine,
+    body: SearchRequest,
+    vector: SparseVector | None,
+    *,
+    encode_ms: float,
+    request_id: str,
+) -> tuple[bytes, Took]:
+    """Search and serialise; runs in a thread."""
+    params = engine.parse_params(body.params)
+    edits = _edits(body.edit)
+    detail = Detail(
+        documents=bool(body.fields), highlights=body.highlight, explanation=body.explain
+    )
+    if vector is None:
+        answer = engine.search(body.query, body.k, params=params, edits=edits, detail=detail)
+    else:
+        if edits is not None:
+            vector = engine.queries.edited(vector, edits)
+        answer = engine.search_vector(
+            vector, body.k, params=params, detail=detail, encode_ms=encode_ms
+        )
+    response = search_response(
+        engine,
+        answer,
+        fields=body.fields,
+        highlight=body.highlight,
+        in_query=engine.queries.shown_terms(body.query, edits) if body.explain else (),
+        params=params.model_dump(mode="json") if params is not None else {},
+        request_id=request_id,
+    )
+    return json_bytes(response), response.took_ms
+
+
+def _edits(edit: QueryEdit | None) -> QueryEdits | None:
+    return None if edit is None else QueryEdits(edit.boost, edit.drop, edit.add)
+
+
+@router.post(
+    "/search/batch",
+    response_model=BatchResponse,
+    responses=documented(400, 401, 403, 404, 413, 422, 503),
+    summary="Search an index for many queries",
+)
+async def post_batch(
+    name: IndexName, body: BatchRequest, request: Request, service: ServiceOf
+) -> Response:
+    """Return the best documents of every query, in the order of the queries."""
+    engine = service.engine(name)
+    limit = service.settings.max_batch
+    if len(body.queries) > limit:
+        raise RequestError(
+            f"queries: at most {limit} in one batch (got {len(body.queries)})",
+            hint="Send several batches, or raise LSR_SERVE_MAX_BATCH.",
+        )
+    content, times = await service.run(_batch_answer, engine, body, request_id(request))
+    service.observe(name, times)
+    log(request, index=name, k=body.k, n_queries=len(body.queries), took_ms=times.model_dump())
+    return json_response(content)
+
+
+def _batch_answer(engine: Engine, body: BatchRequest, request_id: str) -> tuple[bytes, Took]:
+    params = engine.parse_params(body.params)
+    results, times = engine.search_batch(
+        body.queries, body.k, params=params, detail=Detail(documents=bool(body.fields))
+    )
+    response = BatchResponse(
+        index=engine.name,
+        results=[
+            BatchItem(hits=[hit_body(h, engine.vocabulary, fields=body.fields) for h in hits])
+            for hits in results
+        ],
+        params=params.model_dump(mode="json") if params is not None else {},
+        took_ms=took(times),
+        request_id=request_id,
+    )
+    return json_bytes(response), response.took_ms
+
+
+@router.post(
+    "/explain",
+    response_model=ExplainResponse,
+    responses=documented(400, 401, 403, 404, 413, 422, 503),
+    summary="Explain the score of a document",
+)
+async def post_explain(
+    name: IndexName, body: ExplainRequest, request: Request, service: ServiceOf
+) -> Response:
+    """Return what each term gives to the score of one document, found by the query or not."""
+    engine = service.engine(name)
+    log(request, index=name)
+    return json_response(await service.run(_explain_answer, engine, body, request_id(request)))
+
+
+def _explain_answer(engine: Engine, body: ExplainRequest, request_id: str) -> bytes:
+    edits = _edits(body.edit)
+    explanation = engine.explain(body.query, body.doc_id, edits=edits)
+    return json_bytes(
+        ExplainResponse(
+            index=engine.name,
+            doc_id=body.doc_id,
+            score=explanation.score,
+            terms=explained_terms(
+                explanation,
+                in_query=engine.queries.shown_terms(body.query, edits),
+                in_document=engine.shown_in(explanation.row),
+            ),
+            missing=[
+                TermWeightBody(token=line.token, weight=line.query_weight)
+                for line in explanation.missing
+            ],
+            request_id=request_id,
+        )
+    )
+
+
+@router.post(
+    "/encode",
+    response_model=EncodeResponse,
+    responses=documented(400, 401, 403, 404, 413, 422, 503),
+    summary="Show how a text is encoded",
+)
+async def post_encode(
+    name: IndexName, body: EncodeRequest, request: Request, service: ServiceOf
+) -> Response:
+    """Return the terms of a text, their weights, and which pieces of the text show them."""
+    engine = service.engine(name)
+    log(request, index=name)
+    return json_response(await service.run(_encode_answer, engine, body, request_id(request)))
+
+
+def _encode_answer(engine: Engine, body: EncodeRequest, request_id: str) -> bytes:
+    started = time.perf_counter()
+    encoded = engine.encode_text(body.text, side=body.side)
+    elapsed_ms = (time.perf_counter() - started) * 1000
+    values: dict[str, Any] = {"index": engine.name, "side": body.side, "request_id": request_id}
+    return json_bytes(
+        EncodeResponse(
+            encoder=engine.queries.require_encoder().name,
+            terms=encoded_terms(encoded, engine.vocabulary),
+            took_ms=round(elapsed_ms, 3),
+            **values,
+        )
+    )

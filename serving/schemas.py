@@ -1,0 +1,327 @@
+"""What the API takes and gives; the OpenAPI document is made from these models.
+
+Requests forbid unknown keys and bound every list and text, so that a typing mistake is an error
+and no request is unbounded. Answers leave out what was not asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from indexing.base import MAX_K
+
+__all__ = [
+    "BatchRequest",
+    "BatchResponse",
+    "DocumentBody",
+    "EncodeRequest",
+    "EncodeResponse",
+    "EncodedTerm",
+    "ErrorBody",
+    "ErrorDetail",
+    "ExplainRequest",
+    "ExplainResponse",
+    "ExplainedTerm",
+    "HealthBody",
+    "HighlightBody",
+    "HitBody",
+    "IndexInfo",
+    "IndexList",
+    "QueryBody",
+    "QueryEdit",
+    "SearchRequest",
+    "SearchResponse",
+    "TermWeight",
+    "Took",
+]
+
+MAX_QUERY_CHARS = 10_000
+MAX_QUERY_TERMS = 4_096
+MAX_TEXT_CHARS = 200_000
+
+TermText: TypeAlias = Annotated[str, Field(min_length=1, max_length=256)]
+Weight: TypeAlias = Annotated[
+    # The upper bound keeps every score finite in float32.
+    float, Field(gt=0, le=1e6, allow_inf_nan=False, examples=[1.5])
+]
+QueryText: TypeAlias = Annotated[
+    str, Field(max_length=MAX_QUERY_CHARS, description="Text, encoded by the index's encoder.")
+]
+QueryTerms: TypeAlias = Annotated[
+    dict[TermText, Weight],
+    Field(max_length=MAX_QUERY_TERMS, description="Weights by token of the index's vocabulary."),
+]
+FieldName: TypeAlias = Literal["title", "text", "metadata"]
+Depth: TypeAlias = Annotated[int, Field(ge=1, le=MAX_K, description="Number of results.")]
+
+QUERY_EXAMPLE = "Which network was the Super Bowl shown on?"
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class QueryEdit(_Request):
+    """Changes to an encoded query: what a user would tell the encoder."""
+
+    boost: dict[TermText, Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)]] = Field(
+        default_factory=dict,
+        max_length=MAX_QUERY_TERMS,
+        description="Factors for terms of the query; 0 drops a term.",
+        examples=[{"network": 2.0}],
+    )
+    drop: list[TermText] = Field(
+        default_factory=list, max_length=MAX_QUERY_TERMS, description="Terms to leave out."
+    )
+    add: dict[TermText, Weight] = Field(
+        default_factory=dict,
+        max_length=MAX_QUERY_TERMS,
+        description="Terms to add, with their weights; they replace the encoder's weight.",
+    )
+
+
+class SearchRequest(_Request):
+    """A search."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"query": QUERY_EXAMPLE, "k": 3},
+                {"query": {"super": 2.1, "bowl": 3.4}, "k": 10, "fields": []},
+                {"query": QUERY_EXAMPLE, "k": 3, "explain": True, "highlight": True},
+            ]
+        }
+    )
+
+    query: QueryText | QueryTerms
+    k: Depth = 10
+    params: dict[str, Any] | None = Field(
+        default=None,
+        max_length=32,
+        description="Search parameters of the index's layout; see `parameters` of the index.",
+    )
+    edit: QueryEdit | None = Field(default=None, description="Changes to the encoded query.")
+    fields: list[FieldName] = Field(
+        default_factory=lambda: list[FieldName](("title", "text")),
+        max_length=3,
+        description="Fields of the documents to return; `[]` returns identifiers and scores only.",
+    )
+    explain: bool = Field(default=False, description="Return each term's share of the score.")
+    highlight: bool = Field(default=False, description="Return where the text shows query terms.")
+
+
+class BatchRequest(_Request):
+    """Many searches in one request, answered in their order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"queries": [QUERY_EXAMPLE, {"super": 2.1, "bowl": 3.4}], "k": 3}]
+        }
+    )
+
+    queries: list[QueryText | QueryTerms] = Field(min_length=1)
+    k: Depth = 10
+    params: dict[str, Any] | None = Field(default=None, max_length=32)
+    fields: list[FieldName] = Field(default_factory=list, max_length=3)
+
+
+class ExplainRequest(_Request):
+    """A query and one document of the index."""
+
+    query: QueryText | QueryTerms = Field(examples=[QUERY_EXAMPLE])
+    doc_id: str = Field(min_length=1, max_length=1024)
+    edit: QueryEdit | None = None
+
+
+class EncodeRequest(_Request):
+    """A text to look at through the index's encoder."""
+
+    text: str = Field(max_length=MAX_TEXT_CHARS, examples=[QUERY_EXAMPLE])
+    side: Literal["query", "document"] = Field(
+        default="query", description="`document` needs an encoder that has its document side."
+    )
+
+
+class TermWeight(_Answer):
+    """A term of an encoded query."""
+
+    token: str
+    weight: float
+
+
+class QueryBody(_Answer):
+    """The query as it was searched for."""
+
+    terms: list[TermWeight] = Field(description="Heaviest first.")
+
+
+class ExplainedTerm(_Answer):
+    """One term's share of a score."""
+
+    token: str
+    query_weight: float
+    document_weight: float
+    contribution: float = Field(description="`query_weight` times `document_weight`.")
+    in_query: bool = Field(description="The query's text shows the term; else it was added.")
+    in_document: bool | None = Field(
+        description="The document's text shows the term; else it was added. Null where the index "
+        "stores no texts."
+    )
+
+
+class HighlightBody(_Answer):
+    """A piece of a document's field that stands for a term of the query."""
+
+    field: Literal["title", "text"]
+    start: int = Field(description="Offset of the first character, in Unicode code points.")
+    end: int = Field(description="Offset behind the last character.")
+    token: str
+
+
+class DocumentBody(_Answer):
+    """A stored document, or the requested fields of one."""
+
+    doc_id: str
+    title: str | None = None
+    text: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class HitBody(_Answer):
+    """A result."""
+
+    rank: int = Field(description="1 is the best.")
+    doc_id: str
+    score: float = Field(description="Inner product of query and document.")
+    document: DocumentBody | None = Field(default=None, description="The requested fields.")
+    highlights: list[HighlightBody] | None = None
+    explanation: list[ExplainedTerm] | None = Field(
+        default=None, description="Sums to the score; largest contribution first."
+    )
+
+
+class Took(_Answer):
+    """Milliseconds by stage."""
+
+    encode: float
+    search: float
+    fetch: float = Field(description="Documents, highlights and explanations.")
+
+
+class SearchResponse(_Answer):
+    """The answer to a search. There is no total count: an approximate search does not know it."""
+
+    index: str
+    query: QueryBody
+    hits: list[HitBody]
+    params: dict[str, Any] = Field(description="The search parameters that were used.")
+    took_ms: Took
+    request_id: str
+
+
+class BatchItem(_Answer):
+    """The answer to one query of a batch."""
+
+    hits: list[HitBody]
+
+
+class BatchResponse(_Answer):
+    """The answers, in the order of the queries."""
+
+    index: str
+    results: list[BatchItem]
+    params: dict[str, Any]
+    took_ms: Took
+    request_id: str
+
+
+class ExplainResponse(_Answer):
+    """Why a document has its score."""
+
+    index: str
+    doc_id: str
+    score: float = Field(description="0 if query and document share no term.")
+    terms: list[ExplainedTerm] = Field(description="Sums to the score; largest first.")
+    missing: list[TermWeight] = Field(description="Terms of the query that the document lacks.")
+    request_id: str
+
+
+class EncodedTerm(_Answer):
+    """A term of an encoded text."""
+
+    token: str
+    weight: float
+    spans: list[tuple[int, int]] = Field(
+        description="Where the text shows it, as code-point offsets; none for an added term."
+    )
+
+
+class EncodeResponse(_Answer):
+    """A text as the index's encoder sees it."""
+
+    index: str
+    encoder: str
+    side: Literal["query", "document"]
+    terms: list[EncodedTerm] = Field(description="Heaviest first.")
+    took_ms: float
+    request_id: str
+
+
+class ParameterInfo(_Answer):
+    """A search parameter of an index's layout."""
+
+    name: str
+    type: Literal["integer", "number", "boolean", "string"]
+    default: Any
+    minimum: float | None = None
+    maximum: float | None = None
+    description: str = ""
+
+
+class IndexInfo(_Answer):
+    """An index that is served."""
+
+    name: str
+    layout: str
+    n_documents: int
+    vocabulary_size: int
+    encoder: str | None = Field(description="What encodes text; null: send terms and weights.")
+    has_documents: bool = Field(description="Whether the index stores the documents' text.")
+    encodes_documents: bool
+    parameters: list[ParameterInfo]
+    bytes: int = Field(description="Size of the index's arrays.")
+    created: str
+
+
+class IndexList(_Answer):
+    """All indexes of the service."""
+
+    indexes: list[IndexInfo]
+
+
+class HealthBody(_Answer):
+    """State of the service."""
+
+    status: Literal["ok"]
+    version: str
+
+
+class ErrorDetail(_Answer):
+    """What went wrong and what to do."""
+
+    code: str = Field(description="Stable; programs may test it.", examples=["index_not_found"])
+    message: str = Field(examples=["No index is called 'wiky'. Did you mean 'wiki'?"])
+    hint: str = Field(examples=["GET /v1/indexes lists the indexes."])
+    request_id: str
+
+
+class ErrorBody(_Answer):
+    """The one shape of every error."""
+
+    error: ErrorDetail
