@@ -35,6 +35,7 @@
     │   ├── OverloadedError           overloaded            the queues are full: try again later
     │   └── NotReadyError             not_ready             starting, or shutting down
     ├── TrainingError (RuntimeError)  training_failed
+    ├── ExternalToolError (RuntimeError)                external_tool_failed
     ├── CheckFailedError              check_failed          a verification said no
     └── MissingDependencyError (ImportError)                dependency_missing
 
@@ -68,6 +69,7 @@ __all__ = [
     "DuplicateRecordError",
     "EncoderError",
     "EncoderNotFoundError",
+    "ExternalToolError",
     "ForbiddenError",
     "IndexNotFoundError",
     "LsrError",
@@ -356,6 +358,12 @@ class TrainingError(LsrError, RuntimeError):
     """Training cannot go on: collapse, a diverged loss, an unusable checkpoint."""
 
     code = "training_failed"
+
+
+class ExternalToolError(LsrError, RuntimeError):
+    """A program outside this system (Java, Lucene) failed; the message ends with its last words."""
+
+    code = "external_tool_failed"
 
 
 class CheckFailedError(LsrError):
