@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ def create_app(
     sources: Sequence[IndexSource] = (),
     *,
     engines: Sequence[Engine] = (),
+    on_started: Callable[[Exception | None], None] = lambda failure: None,
 ) -> FastAPI:
     """Return the application; its lifespan opens and warms up the indexes and closes them.
 
@@ -47,6 +48,8 @@ def create_app(
         What to open at the start.
     engines : sequence of Engine
         What is open already; closed at the end too.
+    on_started : callable
+        Called when searches are answered, or with what keeps them from it.
 
     Raises
     ------
@@ -57,7 +60,13 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await service.start()
+        try:
+            await service.start()
+        except Exception as error:
+            on_started(error)
+            await service.stop()
+            raise
+        on_started(None)
         try:
             yield
         finally:

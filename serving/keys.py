@@ -58,7 +58,7 @@ class KeyRing:
         Raises
         ------
         ConfigError
-            If it is not there, not a file of keys, or holds none.
+            If it is not there, or not a file of keys.
         """
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
@@ -73,8 +73,6 @@ class KeyRing:
                 f"{path} is not a file of keys ({type(error).__name__}).",
                 hint="Make one with: lsr keys add NAME",
             ) from None
-        if not keys:
-            raise ConfigError(f"{path} holds no key.", hint=f"lsr keys add NAME --file {path}")
         return cls(keys)
 
     def save(self, path: Path) -> None:

@@ -13,7 +13,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from lsr.core.errors import IndexNotFoundError, NotReadyError, OverloadedError, near_names
+from lsr.core.errors import (
+    ConfigError,
+    IndexNotFoundError,
+    NotReadyError,
+    OverloadedError,
+    near_names,
+)
 from lsr.core.sparse import SparseVector
 from serving.batching import QueryBatcher
 from serving.engine import Engine
@@ -60,6 +66,11 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.keys = KeyRing.load(settings.keys_file) if settings.keys_file else None
+        if self.keys is not None and not self.keys.keys:
+            raise ConfigError(
+                f"{settings.keys_file} holds no key, so nobody could use the service.",
+                hint=f"lsr keys add NAME --file {settings.keys_file}",
+            )
         self.ready = False
         self._sources = tuple(sources)
         self._engines = {engine.name: engine for engine in engines}

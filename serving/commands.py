@@ -1,0 +1,274 @@
+"""``lsr search``, ``lsr explain``, ``lsr serve``, ``lsr demo``, ``lsr keys``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lsr.core.options import JsonOption, QuietOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from serving.engine import Answer, Engine
+
+__all__ = ["register"]
+
+IndexArgument = Annotated[Path, typer.Argument(help="An index folder.", show_default=False)]
+QueryArgument = Annotated[str, typer.Argument(help="What to search for.", show_default=False)]
+PortOption = Annotated[
+    int | None,
+    typer.Option("--port", help="0 takes any free one [default: LSR_SERVE_PORT, else 8000]."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the verbs."""
+    from serving import key_commands
+
+    app.command("search")(search)
+    app.command("explain")(explain)
+    app.command("serve")(serve)
+    app.command("demo")(demo)
+    key_commands.register(app)
+
+
+def search(
+    index: IndexArgument,
+    query: QueryArgument,
+    k: Annotated[int, typer.Option("-k", "--k", help="Number of results.")] = 10,
+    with_explanation: Annotated[
+        bool, typer.Option("--explain", help="Show what each term gives to each score.")
+    ] = False,
+    params: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="NAME=VALUE", help="A search parameter of the layout."),
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Search an index.
+
+    Example: `lsr search scifact.index "vitamin D and bone density" -k 3 --explain`
+    """
+    from lsr.core import console
+    from lsr.core.config import parse_override
+    from serving.display import show_answer
+    from serving.engine import Detail, Engine
+
+    console.configure(quiet=quiet, json_output=as_json)
+    values = {".".join(path): value for path, value in map(parse_override, params or [])}
+    engine = Engine.open(index)
+    try:
+        engine.warm_up()
+        answer = engine.search(
+            query,
+            k,
+            params=engine.parse_params(values),
+            detail=Detail(highlights=True, explanation=with_explanation),
+        )
+        in_query = engine.queries.shown_terms(query)
+        console.emit(
+            _result(engine, answer, in_query),
+            lambda: show_answer(answer, engine.vocabulary, in_query=in_query),
+        )
+    finally:
+        engine.close()
+
+
+def _result(engine: Engine, answer: Answer, in_query: frozenset[int]) -> dict[str, Any]:
+    from serving.answers import search_response
+
+    response = search_response(
+        engine,
+        answer,
+        fields=("title", "text"),
+        highlight=True,
+        in_query=in_query,
+        params={},
+        request_id="",
+    )
+    return response.model_dump(exclude_unset=True, exclude={"request_id", "params"})
+
+
+def explain(
+    index: IndexArgument,
+    query: QueryArgument,
+    doc_id: Annotated[str, typer.Argument(help="Identifier of a document.", show_default=False)],
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Explain the score of one document, found by the query or not.
+
+    Example: `lsr explain scifact.index "vitamin D and bone density" 4983`
+    """
+    from lsr.core import console
+    from serving.answers import explained_terms
+    from serving.display import show_terms
+    from serving.engine import Engine
+    from serving.schemas import TermWeight
+
+    console.configure(quiet=quiet, json_output=as_json)
+    engine = Engine.open(index)
+    try:
+        explanation = engine.explain(query, doc_id)
+        terms = explained_terms(
+            explanation,
+            in_query=engine.queries.shown_terms(query),
+            in_document=engine.shown_in(explanation.row),
+        )
+    finally:
+        engine.close()
+    missing = [TermWeight(token=t.token, weight=t.query_weight) for t in explanation.missing]
+    result = {
+        "doc_id": doc_id,
+        "score": explanation.score,
+        "terms": [term.model_dump() for term in terms],
+        "missing": [term.model_dump() for term in missing],
+    }
+    console.emit(result, lambda: show_terms(terms, missing, explanation.score))
+
+
+def serve(
+    indexes: Annotated[
+        list[Path], typer.Argument(metavar="INDEX...", help="Index folders.", show_default=False)
+    ],
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="Serve the first, second … index as [default: its folder]."),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address [default: LSR_SERVE_HOST, else 127.0.0.1].")
+    ] = None,
+    port: PortOption = None,
+    keys_file: Annotated[
+        Path | None, typer.Option("--keys-file", help="API keys, made by `lsr keys add`.")
+    ] = None,
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Listen beyond this machine without API keys.")
+    ] = False,
+    allowed_hosts: Annotated[
+        list[str] | None,
+        typer.Option("--allowed-host", help="A Host header to answer; `*` for all."),
+    ] = None,
+    threads: ThreadsOption = None,
+    access_log: Annotated[
+        bool | None,
+        typer.Option("--access-log/--no-access-log", help="One JSON line a request on stderr."),
+    ] = None,
+    log_queries: Annotated[
+        bool, typer.Option("--log-queries", help="Write the queries into the access log.")
+    ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Serve indexes over HTTP, with a page for people at /.
+
+    Example: `lsr serve scifact.index --port 8000`, then
+    `curl 'http://127.0.0.1:8000/v1/indexes/scifact.index/search?q=vitamin+D&k=3'`
+    """
+    from lsr.core import console
+    from lsr.core.settings import load_settings
+    from serving import server
+    from serving.settings import ServeSettings, name_indexes
+
+    console.configure(quiet=quiet, json_output=as_json)
+    settings = load_settings(
+        ServeSettings,
+        host=host,
+        port=port,
+        keys_file=keys_file,
+        allow_remote=allow_remote or None,
+        allowed_hosts=tuple(allowed_hosts) if allowed_hosts else None,
+        threads=threads,
+        access_log=access_log,
+        log_queries=log_queries or None,
+    )
+    if settings.access_log:
+        console.configure_lines("serving.access")
+    sources = name_indexes(indexes, names or [])
+    bound = server.bind(settings.host, settings.port)
+    url = server.url_of(bound)
+    result = {"url": url, "indexes": [source.name for source in sources]}
+    server.run(
+        settings,
+        sources,
+        bound=bound,
+        on_ready=lambda: console.emit(result, lambda: _announce(url)),
+    )
+
+
+def _announce(url: str) -> None:
+    typer.echo(f"Ready at {url}  (API at {url}/docs, stop with Ctrl-C)")
+
+
+def demo(
+    no_serve: Annotated[bool, typer.Option("--no-serve", help="Leave after the searches.")] = False,
+    port: PortOption = None,
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", "-e", help="Another encoder than the default.")
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Index the shipped Wikipedia paragraphs, search them, and open a page to go on.
+
+    Needs no network. Example: `lsr demo --port 8000`
+    """
+    import time
+
+    from lsr.core import console
+    from lsr.core.settings import get_settings, load_settings
+    from serving import server
+    from serving.demo import DEMO_QUERIES, prepare_demo
+    from serving.display import show_answer
+    from serving.engine import Detail, Engine
+    from serving.settings import IndexSource, ServeSettings
+
+    console.configure(quiet=quiet, json_output=as_json)
+    settings = load_settings(ServeSettings, host="127.0.0.1", port=port, access_log=False)
+    # Before the work, so that a taken port is told at once.
+    bound = None if no_serve else server.bind(settings.host, settings.port)
+    started = time.perf_counter()
+    made = prepare_demo(get_settings().home, encoder=encoder)
+    engine = Engine.open(made.path, name="demo")
+    engine.warm_up()
+    seconds = time.perf_counter() - started
+    answers = [
+        engine.search(query, 3, detail=Detail(highlights=True, explanation=True))
+        for query in DEMO_QUERIES
+    ]
+    shown = [engine.queries.shown_terms(query) for query in DEMO_QUERIES]
+    url = server.url_of(bound) if bound is not None else None
+    result = {
+        "index": str(made.path),
+        "reused": made.reused,
+        "n_documents": engine.n_documents,
+        "encoder": engine.encoder.name if engine.encoder is not None else None,
+        "seconds": round(seconds, 3),
+        "searches": [
+            {"query": query, **_result(engine, answer, terms)}
+            for query, answer, terms in zip(DEMO_QUERIES, answers, shown, strict=True)
+        ],
+        "url": url,
+    }
+
+    def show() -> None:
+        verb = "Opened" if made.reused else "Encoded and indexed"
+        typer.secho(
+            f"{verb} {engine.n_documents:,} Wikipedia paragraphs in {seconds:.1f} s.\n", bold=True
+        )
+        for query, answer, terms in zip(DEMO_QUERIES, answers, shown, strict=True):
+            typer.secho(f"❯ {query}", fg="green", bold=True)
+            show_answer(answer, engine.vocabulary, in_query=terms)
+            typer.echo()
+
+    console.emit(result, show)
+    engine.close()
+    if bound is not None:
+        server.run(
+            settings,
+            [IndexSource("demo", made.path)],
+            bound=bound,
+            on_ready=lambda: None if as_json else _announce(str(url)),
+        )
