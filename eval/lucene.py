@@ -68,8 +68,10 @@ def search_texts(
     work.mkdir(parents=True, exist_ok=True)
     file = work / "queries.tsv"
     with open(file, "w", encoding="utf-8") as stream:
-        for query_id, text in zip(topics.query_ids, topics.texts, strict=True):
-            stream.write(f"{query_id}\t{' '.join(text.split())}\n")
+        stream.writelines(
+            f"{query_id}\t{' '.join(text.split())}\n"
+            for query_id, text in zip(topics.query_ids, topics.texts, strict=True)
+        )
     model = ["-bm25", "-bm25.k1", str(k1), "-bm25.b", str(b)]
     return _search(index, file, k, work, model, n_threads)
 
