@@ -9,7 +9,7 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Mount the verbs on the root command."""
-    from lsr.commands import data, encode, train, vectors
+    from lsr.commands import data, encode, vectors
 
-    for module in (data, vectors, encode, train):
+    for module in (data, vectors, encode):
         module.register(app)
