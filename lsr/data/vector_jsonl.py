@@ -35,6 +35,9 @@ __all__ = [
 ]
 
 _ROWS_A_SHARD = 50_000
+# The smallest double that rounds to infinity: the short decimal of the largest float32 is a
+# little above that float32 itself.
+_FLOAT32_LIMIT = 3.4028235677973366e38
 
 
 def parse_weights(value: Any) -> tuple[list[str], list[float]]:
@@ -53,7 +56,7 @@ def parse_weights(value: Any) -> tuple[list[str], list[float]]:
         if type(weight) is not float and type(weight) is not int:
             raise DataError(f"The weight of {token!r} is {weight!r:.40}, which is no number.")
         # Written so that NaN, which compares false with everything, is caught too.
-        if not 0 <= weight <= 3.4028234e38:
+        if not 0 <= weight < _FLOAT32_LIMIT:
             raise WeightError(
                 f"The weight of {token!r} is {weight!r:.40}; weights must be finite and not "
                 "negative.",
