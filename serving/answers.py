@@ -45,9 +45,16 @@ def _heaviest(vector: SparseVector) -> Iterator[tuple[int, float]]:
         yield int(vector.terms[at]), float(vector.weights[at])
 
 
-def term_weights(vector: SparseVector, vocabulary: Vocabulary) -> list[TermWeight]:
-    """Return the terms of a vector, heaviest first."""
-    return [TermWeight(token=vocabulary.token(t), weight=w) for t, w in _heaviest(vector)]
+def term_weights(
+    vector: SparseVector, vocabulary: Vocabulary, *, in_query: Collection[int] | None = None
+) -> list[TermWeight]:
+    """Return the terms of a vector, heaviest first; with whether the text shows them, if known."""
+    if in_query is None:
+        return [TermWeight(token=vocabulary.token(t), weight=w) for t, w in _heaviest(vector)]
+    return [
+        TermWeight(token=vocabulary.token(t), weight=w, in_query=t in in_query)
+        for t, w in _heaviest(vector)
+    ]
 
 
 def encoded_terms(encoded: EncodedText, vocabulary: Vocabulary) -> list[EncodedTerm]:
@@ -132,7 +139,7 @@ def search_response(
     *,
     fields: Collection[str],
     highlight: bool,
-    in_query: Collection[int],
+    in_query: Collection[int] | None,
     params: dict[str, Any],
     request_id: str,
 ) -> SearchResponse:
@@ -140,9 +147,9 @@ def search_response(
     vocabulary = engine.vocabulary
     return SearchResponse(
         index=engine.name,
-        query=QueryBody(terms=term_weights(answer.query, vocabulary)),
+        query=QueryBody(terms=term_weights(answer.query, vocabulary, in_query=in_query)),
         hits=[
-            hit_body(hit, vocabulary, fields=fields, highlight=highlight, in_query=in_query)
+            hit_body(hit, vocabulary, fields=fields, highlight=highlight, in_query=in_query or ())
             for hit in answer.hits
         ],
         params=params,
@@ -163,6 +170,7 @@ def index_info(engine: Engine) -> IndexInfo:
         has_documents=folder.documents is not None,
         encodes_documents=isinstance(encoder, Encoder),
         parameters=_parameters(engine.params_model),
+        examples=list(engine.examples),
         bytes=sum(folder.index.bytes_by_part().values()),
         created=folder.manifest.created,
     )

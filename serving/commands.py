@@ -268,7 +268,7 @@ def demo(
     if bound is not None:
         server.run(
             settings,
-            [IndexSource("demo", made.path)],
+            [IndexSource("demo", made.path, DEMO_QUERIES)],
             bound=bound,
             on_ready=lambda: None if as_json else _announce(str(url)),
         )

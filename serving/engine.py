@@ -91,6 +91,8 @@ class Engine:
         Encodes text; without one only queries of terms and weights can be answered.
     name : str, optional
         How messages call the index; default the folder's name.
+    examples : sequence of str
+        Queries to try.
 
     Attributes
     ----------
@@ -104,7 +106,12 @@ class Engine:
     """
 
     def __init__(
-        self, folder: IndexFolder, encoder: QueryEncoder | None, *, name: str = ""
+        self,
+        folder: IndexFolder,
+        encoder: QueryEncoder | None,
+        *,
+        name: str = "",
+        examples: Sequence[str] = (),
     ) -> None:
         self.name = name or folder.path.name
         if encoder is not None:
@@ -113,11 +120,12 @@ class Engine:
                 mine=f"The query encoder {encoder.name!r}",
                 theirs=f"the index {self.name!r}",
             )
+        self.examples = tuple(examples)
         self.queries = QueryReader(encoder, folder.vocabulary, index=self.name)
         self._folder = folder
 
     @classmethod
-    def open(cls, path: Path, *, name: str = "") -> Engine:
+    def open(cls, path: Path, *, name: str = "", examples: Sequence[str] = ()) -> Engine:
         """Return an engine over the index folder at `path` and the query side inside it.
 
         Raises
@@ -132,7 +140,8 @@ class Engine:
             # Parts are opened on first use; damage shall show now, not in the first request.
             _ = (folder.index, folder.doc_ids, folder.vocabulary, folder.documents)
             side = folder.query_encoder_path
-            return cls(folder, load_encoder(side) if side is not None else None, name=name)
+            encoder = load_encoder(side) if side is not None else None
+            return cls(folder, encoder, name=name, examples=examples)
         except BaseException:
             folder.close()
             raise

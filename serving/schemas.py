@@ -153,6 +153,9 @@ class TermWeight(_Answer):
 
     token: str
     weight: float
+    in_query: bool | None = Field(
+        default=None, description="With `explain`: the query's text shows the term; else added."
+    )
 
 
 class QueryBody(_Answer):
@@ -295,6 +298,7 @@ class IndexInfo(_Answer):
     has_documents: bool = Field(description="Whether the index stores the documents' text.")
     encodes_documents: bool
     parameters: list[ParameterInfo]
+    examples: list[str] = Field(description="Queries to try.")
     bytes: int = Field(description="Size of the index's arrays.")
     created: str
 

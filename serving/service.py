@@ -197,4 +197,4 @@ class Service:
 
 
 def _opened(source: IndexSource) -> Engine:
-    return Engine.open(source.path, name=source.name)
+    return Engine.open(source.path, name=source.name, examples=source.examples)

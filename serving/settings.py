@@ -18,10 +18,11 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 class IndexSource(NamedTuple):
-    """An index folder and the name it is served under."""
+    """An index folder, the name it is served under, and queries its page offers to try."""
 
     name: str
     path: Path
+    examples: tuple[str, ...] = ()
 
 
 class ServeSettings(BaseSettings):

@@ -144,7 +144,7 @@ def _answer(
         answer,
         fields=body.fields,
         highlight=body.highlight,
-        in_query=engine.queries.shown_terms(body.query, edits) if body.explain else (),
+        in_query=engine.queries.shown_terms(body.query, edits) if body.explain else None,
         params=params.model_dump(mode="json") if params is not None else {},
         request_id=request_id,
     )

@@ -1,0 +1,36 @@
+// A control for every search parameter of an index's layout; none for layouts without any.
+
+import { el } from "./dom.js";
+
+/** Fill `place` with the controls of an index. */
+export function renderParams(place, info) {
+  place.replaceChildren(...(info?.parameters ?? []).map(control));
+}
+
+/** Return the values that differ from the defaults. */
+export function readParams(place) {
+  const values = {};
+  for (const input of place.querySelectorAll("[data-name]")) {
+    const value = input.type === "checkbox" ? input.checked : Number(input.value);
+    if (String(value) !== input.dataset.default) values[input.dataset.name] = value;
+  }
+  return values;
+}
+
+function control({ name, type, default: value, minimum, maximum, description }) {
+  const label = name.replaceAll("_", " ");
+  const shared = { "data-name": name, "data-default": String(value), title: description };
+  if (type === "boolean") {
+    return el("label", { class: "field" },
+      el("input", { ...shared, type: "checkbox", checked: value }), el("span", {}, label));
+  }
+  const step = type === "integer" ? 1 : 0.01;
+  const bounded = minimum != null && maximum != null;
+  const input = el("input", {
+    ...shared, type: bounded ? "range" : "number", min: minimum, max: maximum, step, value,
+  });
+  const output = el("output", {}, String(value));
+  input.addEventListener("input", () => (output.value = input.value));
+  return el("label", { class: "field slider", title: description },
+    el("span", {}, label), input, bounded ? output : null);
+}

@@ -1,0 +1,173 @@
+// One result: title, score, passage with marks, a bar for every term; opened, the whole of it.
+
+import { ask, indexPath } from "./api.js";
+import { copy, el, number } from "./dom.js";
+import { bar, marked, passage } from "./text.js";
+
+const PASSAGE = 340;
+const BARS = 6;
+
+/** Terms count as original where both texts show them; the encoder added the others. */
+export const isAdded = (term) => !term.in_query || term.in_document === false;
+
+/** Return the list item of a hit. */
+export function resultItem(hit, { index, best, onEncode }) {
+  const document_ = hit.document ?? {};
+  const explanation = hit.explanation ?? [];
+  const byToken = new Map(explanation.map((term) => [term.token, term]));
+  const labels = surfaceForms(hit);
+  const titleId = `hit-${hit.rank}`;
+
+  const toggle = el(
+    "button", { type: "button", class: "title", id: titleId, "aria-expanded": "false" },
+    ...titleNodes(hit, byToken),
+  );
+  const text = el("p", { class: "passage" });
+  const bars = el("ol", { class: "bars", "aria-label": "Share of each term in the score" });
+  const more = el("div", { class: "more", hidden: true });
+  const item = el(
+    "li", { class: "hit", tabindex: "-1", "aria-labelledby": titleId },
+    el(
+      "div", { class: "head" },
+      el("span", { class: "rank", "aria-hidden": "true" }, String(hit.rank)),
+      toggle,
+      el("span", { class: "score", title: "Score: the sum of the bars" }, number(hit.score)),
+    ),
+    scoreLine(hit, best),
+    el("div", { class: "body" }, el("div", { class: "words" }, text, idLine(hit)), bars),
+    more,
+  );
+
+  const points = Array.from(document_.text ?? "");
+  const spans = (hit.highlights ?? []).filter((span) => span.field === "text");
+  const mark = (span, words) => markNode(byToken.get(span.token), words);
+  const weightOf = (span) => byToken.get(span.token)?.contribution ?? 0;
+
+  function show(open) {
+    toggle.setAttribute("aria-expanded", String(open));
+    item.classList.toggle("open", open);
+    const [from, to] = open ? [0, points.length] : passage(points, spans, PASSAGE, weightOf);
+    text.replaceChildren(
+      ...(from > 0 ? ["… "] : []), ...marked(points, spans, from, to, mark),
+      ...(to < points.length ? [" …"] : []),
+    );
+    text.hidden = points.length === 0;
+    const shown = open ? explanation : explanation.slice(0, BARS);
+    const largest = explanation[0]?.contribution ?? 1;
+    bars.replaceChildren(
+      ...shown.map((term) => bar(labels.get(term.token) ?? term.token, term.contribution, largest, {
+        added: isAdded(term), title: barTitle(term),
+      })),
+      ...(shown.length < explanation.length
+        ? [el("li", { class: "rest" }, `and ${explanation.length - shown.length} more`)] : []),
+    );
+    more.hidden = !open;
+    if (open && !more.hasChildNodes()) more.append(...detail(hit, { index, onEncode, explanation }));
+  }
+
+  toggle.addEventListener("click", () => {
+    show(!item.classList.contains("open"));
+    item.focus();
+  });
+  item.addEventListener("lsr-open", (event) => show(event.detail));
+  item.addEventListener("lsr-encode", () => onEncode(hit));
+  show(false);
+  return item;
+}
+
+function titleNodes(hit, byToken) {
+  const title = hit.document?.title;
+  if (!title) return [hit.doc_id];
+  const spans = (hit.highlights ?? []).filter((span) => span.field === "title");
+  const points = Array.from(title);
+  return marked(points, spans, 0, points.length, (span, words) =>
+    markNode(byToken.get(span.token), words));
+}
+
+function markNode(term, words) {
+  return el("mark", { class: term && !term.in_query ? "added" : "original" }, words);
+}
+
+function barTitle(term) {
+  const places = [];
+  if (!term.in_query) places.push("the encoder added it to the query");
+  if (term.in_document === false) places.push("the encoder added it to the document");
+  return `${term.token}: query ${number(term.query_weight)} × document ${number(term.document_weight)}`
+    + (places.length ? ` (${places.join(", ")})` : "");
+}
+
+/** Map tokens to the word that the document shows for them most often. */
+function surfaceForms(hit) {
+  const counts = new Map();
+  for (const span of hit.highlights ?? []) {
+    const points = Array.from(hit.document?.[span.field] ?? "");
+    const word = points.slice(span.start, span.end).join("").toLowerCase();
+    const words = counts.get(span.token) ?? new Map();
+    words.set(word, (words.get(word) ?? 0) + 1);
+    counts.set(span.token, words);
+  }
+  const most = (words) => [...words].sort((a, b) => b[1] - a[1])[0][0];
+  return new Map([...counts].map(([token, words]) => [token, most(words)]));
+}
+
+function idLine(hit) {
+  return el(
+    "p", { class: "id" },
+    el("button", {
+      type: "button", class: "plain", title: "Copy the identifier",
+      onclick: () => copy(hit.doc_id, "Identifier"),
+    }, hit.doc_id),
+  );
+}
+
+/** The score as a line: its length against the best hit's, its colours by kind of term. */
+function scoreLine(hit, best) {
+  const line = el("div", { class: "scoreline", "aria-hidden": "true" });
+  for (const added of [false, true]) {
+    const share = (hit.explanation ?? []).filter((term) => isAdded(term) === added)
+      .reduce((sum, term) => sum + term.contribution, 0);
+    const part = el("span", { class: added ? "added" : "original" });
+    part.style.inlineSize = `${(100 * share) / best}%`;
+    line.append(part);
+  }
+  return line;
+}
+
+function detail(hit, { index, onEncode, explanation }) {
+  const rows = explanation.map((term) => el(
+    "tr", { class: isAdded(term) ? "added" : "original" },
+    el("th", { scope: "row" }, term.token),
+    el("td", {}, number(term.query_weight, 3)),
+    el("td", {}, number(term.document_weight, 3)),
+    el("td", {}, number(term.contribution, 3)),
+  ));
+  const table = el(
+    "table", {},
+    el("caption", {}, "Where the score comes from"),
+    el("thead", {}, el("tr", {}, ...["Term", "Query", "Document", "Share"].map((name) =>
+      el("th", { scope: "col" }, name)))),
+    el("tbody", {}, ...rows),
+    el("tfoot", {}, el(
+      "tr", {}, el("th", { scope: "row", colspan: "3" }, "Score"),
+      el("td", {}, number(explanation.reduce((sum, term) => sum + term.contribution, 0), 3)),
+    )),
+  );
+  const metadata = el("dl", { class: "metadata" });
+  ask(`${indexPath(index)}/documents/${hit.doc_id.split("/").map(encodeURIComponent).join("/")}`)
+    .then((whole) => {
+      for (const [name, value] of Object.entries(whole.metadata ?? {})) {
+        const shown = typeof value === "string" ? value : JSON.stringify(value);
+        // Only addresses become links: a document must not bring "javascript:" into the page.
+        const address = /^https?:\/\//.test(shown);
+        const content = address ? el("a", { href: shown, rel: "noreferrer" }, shown) : shown;
+        metadata.append(el("dt", {}, name), el("dd", {}, content));
+      }
+    })
+    .catch(() => metadata.remove());
+  return [
+    table, metadata,
+    hit.document && el("p", {}, el("button", {
+      type: "button", class: "link", onclick: () => onEncode(hit),
+    }, "See how this document is encoded")),
+  ].filter(Boolean);
+}
