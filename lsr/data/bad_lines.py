@@ -7,7 +7,7 @@ together; it remembers what it skipped and says so at the end.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from lsr.core.errors import (
 )
 from lsr.core.files import open_bytes
 
-__all__ = ["BadLines", "read_lines", "read_records"]
+__all__ = ["BadLines", "decode_lines", "parse_lines", "read_lines", "read_records"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -32,7 +32,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class BadLines:
-    r"""A budget of lines that may be skipped, and the account of those that were.
+    """A budget of lines that may be skipped, and the account of those that were.
 
     Parameters
     ----------
@@ -45,8 +45,9 @@ class BadLines:
     >>> bad.skip(RecordError("No id.", path="a.jsonl", line=7))
     >>> bad.n_skipped
     1
-    >>> bad.report()
-    "1 bad line skipped (budget 1):\n  a.jsonl, line 7: No id."
+    >>> print(bad.report())
+    1 bad line skipped (budget 1):
+      a.jsonl, line 7: No id.
     """
 
     def __init__(self, budget: int = 0) -> None:
@@ -127,26 +128,31 @@ def read_lines(path: Path, bad: BadLines) -> Iterator[tuple[int, str]]:
     RecordError
         If a line is not UTF-8, beyond the budget.
     """
-    with open_bytes(path) as lines:
-        for number, raw in enumerate(lines, start=1):
-            if number == 1 and raw.startswith(_BOM):
-                raw = raw[len(_BOM) :]
-            try:
-                text = raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                bad.skip(
-                    RecordError(
-                        f"Not UTF-8: byte {error.start + 1} of the line is "
-                        f"0x{raw[error.start]:02x} ({error.reason}).",
-                        path=str(path),
-                        line=number,
-                        hint="Convert the file, for example with iconv.",
-                    )
+    with open_bytes(path) as stream:
+        yield from decode_lines(stream, str(path), bad)
+
+
+def decode_lines(stream: Iterable[bytes], name: str, bad: BadLines) -> Iterator[tuple[int, str]]:
+    """Yield what `read_lines` yields, of an open stream that messages call `name`."""
+    for number, raw in enumerate(stream, start=1):
+        if number == 1 and raw.startswith(_BOM):
+            raw = raw[len(_BOM) :]
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            bad.skip(
+                RecordError(
+                    f"Not UTF-8: byte {error.start + 1} of the line is "
+                    f"0x{raw[error.start]:02x} ({error.reason}).",
+                    path=name,
+                    line=number,
+                    hint="Convert the file, for example with iconv.",
                 )
-                continue
-            text = text.rstrip("\r\n")
-            if text and not text.isspace():
-                yield number, text
+            )
+            continue
+        text = text.rstrip("\r\n")
+        if text and not text.isspace():
+            yield number, text
 
 
 def read_records(path: Path, parse: Callable[[str], T], bad: BadLines) -> Iterator[T]:
@@ -169,11 +175,18 @@ def read_records(path: Path, parse: Callable[[str], T], bad: BadLines) -> Iterat
         If a line cannot be used, beyond the budget; duplicates and wrong weights raise its
         subclasses `DuplicateRecordError` and `WeightRecordError`.
     """
-    for number, line in read_lines(path, bad):
+    yield from parse_lines(read_lines(path, bad), parse, str(path), bad)
+
+
+def parse_lines(
+    lines: Iterable[tuple[int, str]], parse: Callable[[str], T], name: str, bad: BadLines
+) -> Iterator[T]:
+    """Yield ``parse(line)`` as `read_records` does, of numbered lines of a source `name`."""
+    for number, line in lines:
         try:
             record = parse(line)
         except DataError as problem:
-            bad.skip(_numbered(problem, str(path), number))
+            bad.skip(_numbered(problem, name, number))
             continue
         yield record
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from lsr.core.errors import ConfigError, DataError, near_names
 from lsr.core.records import Document, Query
 
-__all__ = ["BEIR_FIELDS", "FieldMap", "parse_id", "parse_object"]
+__all__ = ["BEIR_FIELDS", "FieldMap", "parse_id", "parse_json", "parse_object"]
 
 _MISSING = object()
 
@@ -37,24 +37,35 @@ def parse_object(line: str, *, constants: bool = False) -> dict[str, Any]:
     Raises
     ------
     DataError
-        If it is not JSON, not an object, or holds half of a surrogate pair, which no UTF-8 file
-        can carry on.
+        As `parse_json`; also if it is no object.
+    """
+    record = parse_json(line, constants=constants)
+    if not isinstance(record, dict):
+        raise DataError(f"Expected a JSON object, got {_kind(record)}.")
+    return record
+
+
+def parse_json(line: str, *, constants: bool = False) -> Any:
+    """Return the JSON value in `line`.
+
+    Raises
+    ------
+    DataError
+        If it is not JSON, or holds half of a surrogate pair, which no UTF-8 file can carry on.
     """
     try:
-        record = (_LENIENT if constants else _STRICT).decode(line)
+        value = (_LENIENT if constants else _STRICT).decode(line)
     except json.JSONDecodeError as error:
         raise DataError(f"Broken JSON: {error.msg} at character {error.pos + 1}.") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"Broken JSON: {error}.") from error
-    if not isinstance(record, dict):
-        raise DataError(f"Expected a JSON object, got {_kind(record)}.")
     # Only an escape can smuggle one in: the line itself was decoded from UTF-8.
     if "\\u" in line:
         try:
-            json.dumps(record, ensure_ascii=False).encode("utf-8")
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError:
             raise DataError("A string holds half of a surrogate pair.") from None
-    return record
+    return value
 
 
 def parse_id(value: Any, what: str) -> str:
