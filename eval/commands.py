@@ -26,7 +26,10 @@ def register(app: typer.Typer) -> None:
         help="Measure quality, cost and significance; report; reproduce.",
         no_args_is_help=True,
     )
+    from eval.commands_suite import reproduce
+
     verbs.command("run")(run)
+    verbs.command("reproduce")(reproduce)
     app.add_typer(verbs)
 
 

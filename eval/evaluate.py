@@ -42,6 +42,7 @@ __all__ = [
     "EvalConfig",
     "SearchTarget",
     "Topics",
+    "drops_self",
     "encode_target",
     "evaluate",
     "evaluate_run",
@@ -49,6 +50,7 @@ __all__ = [
     "load_topics",
     "measure_efficiency",
     "search_run",
+    "truncation_of",
 ]
 
 logger = logging.getLogger(__name__)
@@ -261,7 +263,7 @@ def evaluate_target(
         config,
         system=target.system,
         efficiency=efficiency,
-        truncation=_truncation(target.encoder),
+        truncation=truncation_of(target.encoder),
         command=command,
     )
     return results, run
@@ -362,8 +364,7 @@ def evaluate_run(
     names = config.measures or measures_for(topics.dataset, topics.split)
     measures = parse_measures(names)
     notes: list[str] = []
-    drop = "arguana" in topics.dataset.lower() if config.drop_self is None else config.drop_self
-    if drop:
+    if drops_self(topics.dataset, config):
         before = run.n_results
         run = run.without_self_matches()
         notes.append(f"{before - run.n_results} self-matches dropped")
@@ -414,9 +415,15 @@ def _spread(n: int, limit: int) -> list[int]:
     return [at * n // limit for at in range(limit)]
 
 
-def _truncation(encoder: QueryEncoder) -> Truncation:
-    # Not part of the protocol: an encoder that reads whole texts has no such limit.
+def drops_self(dataset: str, config: EvalConfig) -> bool:
+    """Return whether results with the query's own id are dropped on a collection."""
+    return "arguana" in dataset.lower() if config.drop_self is None else config.drop_self
+
+
+def truncation_of(encoder: QueryEncoder) -> Truncation:
+    """Return how long the texts are that an encoder reads; lexical ones read all."""
+    options = getattr(encoder, "options", None)
     return Truncation(
-        query_tokens=getattr(encoder, "max_query_tokens", None),
-        document_tokens=getattr(encoder, "max_document_tokens", None),
+        query_tokens=getattr(options, "query_max_length", None),
+        document_tokens=getattr(options, "document_max_length", None),
     )

@@ -1,0 +1,137 @@
+"""What was computed once is not computed again: artefacts by the hash of what decides them.
+
+Below the cache's folder: ``vectors/`` (encoded collections), ``indexes/``, ``dense/``
+(embeddings), ``lucene/``, ``runs/``. Each entry is named by a hash over texts, encoder,
+configuration and depth; another text or another weight is another entry, so nothing is ever
+stale, and an interrupted benchmark goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eval.results import Efficiency, Truncation
+from eval.runs import RunTable
+from lsr.core.artifact import check_artifact, read_manifest, write_artifact
+from lsr.core.manifest import Manifest
+from lsr.core.records import Document, Query
+
+__all__ = ["Cache", "Ran", "content_hash", "folder_hash", "texts_hash"]
+
+RUN_FORMAT = 1
+
+
+class Ran(NamedTuple):
+    """What searching a collection gave.
+
+    Attributes
+    ----------
+    notes : tuple of str
+        What a reader of the figures must know.
+    """
+
+    run: RunTable
+    efficiency: Efficiency = Efficiency()
+    truncation: Truncation = Truncation()
+    notes: tuple[str, ...] = ()
+
+
+def content_hash(parts: Mapping[str, Any]) -> str:
+    """Return 24 hexadecimal digits over plain data, the same in every process."""
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:24]
+
+
+def texts_hash(
+    items: Iterable[Document] | Iterable[Query], advance: Callable[[int], None] | None = None
+) -> str:
+    """Return a hash over ids and texts, in their order."""
+    digest = hashlib.sha256()
+    for item in items:
+        fields = (
+            (item.doc_id, item.title, item.text)
+            if isinstance(item, Document)
+            else (item.query_id, item.text)
+        )
+        for field in fields:
+            raw = field.encode("utf-8", "surrogatepass")
+            digest.update(len(raw).to_bytes(8, "little"))
+            digest.update(raw)
+        if advance is not None:
+            advance(1)
+    return digest.hexdigest()[:24]
+
+
+def folder_hash(path: Path) -> str:
+    """Return a hash over the names and contents of all files below a folder."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(file.relative_to(path).as_posix().encode())
+        digest.update(file.stat().st_size.to_bytes(8, "little"))
+        with open(file, "rb") as stream:
+            while chunk := stream.read(1 << 22):
+                digest.update(chunk)
+    return digest.hexdigest()[:24]
+
+
+class Cache:
+    """A folder of artefacts by content hash.
+
+    Parameters
+    ----------
+    root : Path
+        Made when first written to.
+    fresh : bool
+        Runs are not read from it, only written: everything is searched and timed anew. Vectors
+        and indexes are still used.
+    """
+
+    def __init__(self, root: Path, *, fresh: bool = False) -> None:
+        self.root = Path(root)
+        self._fresh = fresh
+
+    def folder(self, kind: str, key: str) -> Path:
+        """Return where an entry stands, or will."""
+        path = self.root / kind
+        path.mkdir(parents=True, exist_ok=True)
+        return path / key
+
+    def load_run(self, key: str) -> Ran | None:
+        """Return a run with its costs, or None if it is not there.
+
+        Raises
+        ------
+        ArtifactCorruptedError
+            If the entry is damaged.
+        """
+        path = self.folder("runs", key)
+        if self._fresh or not path.exists():
+            return None
+        manifest = read_manifest(path, kind="run", format_version=RUN_FORMAT)
+        check_artifact(path, manifest)
+        return Ran(
+            RunTable.load(path / "run.trec.gz"),
+            Efficiency.model_validate(manifest.details["efficiency"]),
+            Truncation.model_validate(manifest.details["truncation"]),
+            tuple(manifest.details["notes"]),
+        )
+
+    def save_run(self, key: str, ran: Ran, config: dict[str, Any]) -> None:
+        """Write a run with its costs."""
+        manifest = Manifest.new(
+            "run",
+            RUN_FORMAT,
+            config=config,
+            config_hash=key,
+            details={
+                "efficiency": ran.efficiency.model_dump(mode="json"),
+                "truncation": ran.truncation.model_dump(mode="json"),
+                "notes": list(ran.notes),
+            },
+        )
+        with write_artifact(self.folder("runs", key), manifest, overwrite=True) as writer:
+            ran.run.save(writer.path / "run.trec.gz")

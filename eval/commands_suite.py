@@ -1,0 +1,141 @@
+"""``lsr eval report`` and ``lsr eval reproduce``: whole suites."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lsr.core.options import JsonOption, QuietOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from eval.reproduce import Check
+    from eval.running import Runner
+    from eval.suite import Suite
+
+__all__ = ["reproduce"]
+
+CollectionOption = Annotated[
+    list[str] | None,
+    typer.Option("--collection", "-c", help="Only this collection; may be repeated."),
+]
+SystemOption = Annotated[
+    list[str] | None, typer.Option("--system", "-s", help="Only this system; may be repeated.")
+]
+ModelsOption = Annotated[
+    Path | None, typer.Option("--models", help="A folder with the folders of the models.")
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option("--cache", help="Vectors, indexes and runs [default: LSR_HOME/eval]."),
+]
+FreshOption = Annotated[bool, typer.Option("--fresh", help="Search and time anew.")]
+
+
+def reproduce(
+    suite: Annotated[str, typer.Argument(help="A shipped suite's name, or a TOML file.")],
+    collection: CollectionOption = None,
+    system: SystemOption = None,
+    models: ModelsOption = None,
+    cache: CacheOption = None,
+    fresh: FreshOption = False,
+    require_all: Annotated[
+        bool, typer.Option("--require-all", help="Count what cannot be run here as a failure.")
+    ] = False,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Check a suite's expected figures: OK, close or FAIL; exit code 1 if one fails.
+
+    Example: `lsr eval reproduce trec-runs`
+    """
+    from eval.reproduce import check_suite
+    from eval.running import run_suite
+    from lsr.core import console
+    from lsr.core.errors import ArgumentError, CheckFailedError
+
+    console.configure(quiet=quiet, json_output=as_json)
+    chosen = cut_suite(suite, collection, system)
+    if not chosen.expected:
+        raise ArgumentError(f"The suite {chosen.name!r} expects no figure of what was chosen.")
+    # Only what a figure is expected of is run.
+    chosen = chosen.only(
+        tuple(dict.fromkeys(e.collection for e in chosen.expected)),
+        tuple(dict.fromkeys(e.system for e in chosen.expected)),
+    )
+    runner = make_runner(chosen, models, cache, fresh=fresh, timing=False, threads=threads)
+    wanted = {(e.collection, e.system) for e in chosen.expected}
+    results, skipped = run_suite(runner, wanted=wanted)
+    checks = check_suite(chosen, results, skipped)
+    bad = [c for c in checks if c.verdict == "FAIL" or (require_all and c.verdict == "skipped")]
+    document = {
+        "suite": chosen.name,
+        "ok": not bad,
+        "checks": [check.model_dump(mode="json") for check in checks],
+    }
+    console.emit(document, lambda: _show(checks))
+    if bad:
+        raise CheckFailedError(
+            f"{len(bad)} of {len(checks)} figures of {chosen.name!r} were not reproduced.",
+            hint="See the lines marked FAIL" + (" and skipped." if require_all else "."),
+        )
+
+
+def cut_suite(name: str, collections: list[str] | None, systems: list[str] | None) -> Suite:
+    """Return a suite, cut down to the collections and systems asked for."""
+    from eval.suite import load_suite
+
+    suite = load_suite(name)
+    if collections or systems:
+        suite = suite.only(tuple(collections or ()), tuple(systems or ()))
+    return suite
+
+
+def make_runner(
+    suite: Suite,
+    models: Path | None,
+    cache: Path | None,
+    *,
+    fresh: bool,
+    timing: bool,
+    threads: int | None,
+) -> Runner:
+    """Return the runner of a suite with its places."""
+    from eval.running import Runner
+    from eval.workbench import BenchOptions
+    from lsr.core.settings import get_settings
+
+    options = BenchOptions(
+        cache=cache or get_settings().home / "eval",
+        models=models,
+        fresh=fresh,
+        timing=timing,
+        n_threads=threads,
+    )
+    return Runner(suite, options, command=shlex.join(["lsr", *sys.argv[1:]]))
+
+
+def _show(checks: list[Check]) -> None:
+    from lsr.core import console
+
+    console.print_table(
+        ["collection", "system", "measure", "expected", "found", "verdict"],
+        [
+            [
+                c.collection,
+                c.system,
+                c.measure,
+                f"{c.expected:.4f}",
+                "" if c.found is None else f"{c.found:.4f}",
+                c.verdict,
+            ]
+            for c in checks
+        ],
+    )
+    for check in checks:
+        if check.reason:
+            typer.echo(f"{check.collection}, {check.system}: {check.reason}", err=True)

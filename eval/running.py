@@ -1,0 +1,259 @@
+"""A suite's systems over its collections: searched or taken from the cache, then scored.
+
+`Runner.ran` dispatches on the kind of a system. A system that is made of others (fusion,
+re-ranking) asks for their runs, which are cached like its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.cache import Ran, content_hash
+from eval.evaluate import drops_self, evaluate_run
+from eval.fusion import convex_combination, reciprocal_rank_fusion, tune_weight
+from eval.measures import parse_measures, score_queries, summarise
+from eval.results import Results
+from eval.runs import RunTable
+from eval.suite import Suite
+from eval.systems import (
+    ConvexSystem,
+    DenseSystem,
+    LuceneBm25System,
+    LuceneImpactSystem,
+    RerankSystem,
+    RrfSystem,
+    RunSystem,
+    SparseSystem,
+    System,
+)
+from eval.workbench import BenchOptions, Workbench, resolve_model
+from lsr.core.errors import (
+    ArgumentError,
+    DatasetNotFoundError,
+    EncoderNotFoundError,
+    MissingDependencyError,
+)
+
+__all__ = ["Runner", "Skipped", "run_suite"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A system and a collection that could not be run here, and why."""
+
+    system: str
+    collection: str
+    reason: str
+
+
+class Runner:
+    """Runs the systems of a suite; workbenches and runs are kept while it lives.
+
+    Parameters
+    ----------
+    suite : Suite
+        What to run.
+    options : BenchOptions
+        Places and speed.
+    command : str
+        Stored in the results.
+    """
+
+    def __init__(self, suite: Suite, options: BenchOptions, *, command: str = "") -> None:
+        self.suite = suite
+        self.options = options
+        self._command = command
+        self._systems = {system.name: system for system in suite.systems}
+        self._collections = {c.name: c for c in suite.collections}
+        self._benches: dict[str, Workbench] = {}
+        self._runs: dict[tuple[str, str], Ran] = {}
+
+    def bench(self, collection: str) -> Workbench:
+        """Return the workbench of a collection."""
+        if collection not in self._benches:
+            self._benches[collection] = Workbench(self._collections[collection], self.options)
+        return self._benches[collection]
+
+    def result(self, collection: str, system: str) -> Results:
+        """Return the scores of a system on a collection.
+
+        Raises
+        ------
+        LsrError
+            If the collection, a model or a package is missing, or anything fails.
+        """
+        bench = self.bench(collection)
+        ran = self.ran(collection, system)
+        scored = evaluate_run(
+            ran.run,
+            bench.topics,
+            bench.config.model_copy(update={"drop_self": False}),
+            system=system,
+            efficiency=ran.efficiency,
+            truncation=ran.truncation,
+            command=self._command,
+        )
+        about = (bench.collection.about,) if bench.collection.about else ()
+        return scored.model_copy(
+            update={
+                "dataset": collection,
+                "split": "test",
+                "notes": (*about, *scored.notes, *ran.notes),
+            }
+        )
+
+    def ran(self, collection: str, name: str) -> Ran:
+        """Return the run of a system on a collection, from memory, the cache, or now."""
+        known = self._runs.get((collection, name))
+        if known is not None:
+            return known
+        bench, system = self.bench(collection), self._systems[name]
+        found = self._make(bench, system)
+        if drops_self(bench.dataset.name, bench.config):
+            # Before any fusion: a self-match would set the maximum that scores are divided by.
+            kept = found.run.without_self_matches()
+            dropped = found.run.n_results - kept.n_results
+            note = (f"{dropped} self-matches dropped",) if dropped else ()
+            found = found._replace(run=kept, notes=(*found.notes, *note))
+        self._runs[collection, name] = found
+        return found
+
+    def _make(self, bench: Workbench, system: System) -> Ran:
+        name = bench.collection.name
+        if isinstance(system, RunSystem):
+            return _stored(bench, system)
+        if isinstance(system, RrfSystem):
+            runs = [self.ran(name, part).run for part in system.of]
+            return Ran(reciprocal_rank_fusion(runs, k=system.k, depth=bench.collection.k))
+        if isinstance(system, ConvexSystem):
+            return self._convex(bench, system)
+        if isinstance(system, RerankSystem):
+            return self._reranked(bench, system)
+        # Imported on use: Java, faiss and numba have no part in what only reads runs.
+        if isinstance(system, SparseSystem | DenseSystem):
+            from eval.searching import search_dense, search_sparse
+
+            if isinstance(system, DenseSystem):
+                key = bench.dense_encoder(system.encoder).fingerprint
+                return self._cached(bench, system, key, search_dense)
+            return self._cached(bench, system, self._encoder_key(bench, system), search_sparse)
+        from eval.searching_lucene import search_lucene_bm25, search_lucene_impacts
+
+        if isinstance(system, LuceneBm25System):
+            return self._cached(bench, system, "", search_lucene_bm25)
+        key = self._encoder_key(bench, system)
+        return self._cached(bench, system, key, search_lucene_impacts)
+
+    def _encoder_key(self, bench: Workbench, system: SparseSystem | LuceneImpactSystem) -> str:
+        return bench.encoder_key(resolve_model(system.encoder, self.options.models))
+
+    def _cached(
+        self,
+        bench: Workbench,
+        system: Any,
+        encoder_key: str,
+        make: Callable[[Workbench, Any], Ran],
+    ) -> Ran:
+        config = system.model_dump(mode="json", exclude={"name", "about", "encoder"})
+        parts = {
+            "encoder": encoder_key,
+            "system": config,
+            "documents": bench.documents_hash,
+            "queries": bench.queries_hash,
+            "k": bench.collection.k,
+            "timing": self.options.timing,
+        }
+        key = content_hash(parts)
+        found = bench.cache.load_run(key)
+        if found is None:
+            logger.info("Searching %s with %s", bench.collection.name, system.name)
+            found = make(bench, system)
+            bench.cache.save_run(key, found, parts)
+        return found
+
+    def _convex(self, bench: Workbench, system: ConvexSystem) -> Ran:
+        name, depth = bench.collection.name, bench.collection.k
+        weight = system.weight
+        notes: tuple[str, ...] = ()
+        if weight is None:
+            source = bench.collection.source
+            others = [c for c in system.tuned_on if self._collections[c].source != source]
+            if not others:
+                raise ArgumentError(
+                    f"{system.name!r} has no collection but {name} itself to be tuned on.",
+                    hint="Name others in tuned_on.",
+                )
+            weight = self._tuned(system, tuple(others))
+            notes = (f"weight of {system.of[0]} {weight:g}, tuned on {', '.join(others)}",)
+        runs = [self.ran(name, part).run for part in system.of]
+        return Ran(convex_combination(runs, [weight, 1 - weight], depth=depth), notes=notes)
+
+    def _tuned(self, system: ConvexSystem, collections: tuple[str, ...]) -> float:
+        measures = parse_measures([system.tuned_for])
+        first, second = system.of
+        pairs = {c: (self.ran(c, first).run, self.ran(c, second).run) for c in collections}
+
+        def score(collection: str, run: RunTable) -> float:
+            qrels = self.bench(collection).topics.qrels
+            return next(iter(summarise(score_queries(run, qrels, measures), measures).values()))
+
+        return tune_weight(pairs, score)
+
+    def _reranked(self, bench: Workbench, system: RerankSystem) -> Ran:
+        from eval.searching import rerank
+
+        by = self._systems[system.by]
+        if not isinstance(by, SparseSystem | DenseSystem):
+            raise ArgumentError(
+                f"{system.name!r} cannot re-rank by {by.name!r}: only sparse and dense systems "
+                f"score single documents, it is {by.kind!r}."
+            )
+        first = self.ran(bench.collection.name, system.first).run.top(system.depth)
+        return rerank(bench, first, by)
+
+
+def _stored(bench: Workbench, system: RunSystem) -> Ran:
+    name = bench.collection.name
+    if name not in system.runs:
+        raise DatasetNotFoundError(f"The system {system.name!r} has no run for {name}.")
+    path = Path(system.runs[name])
+    folder = getattr(bench.dataset, "folder", None)
+    if folder is not None and not path.is_absolute():
+        path = Path(folder) / path
+    return Ran(RunTable.load(path))
+
+
+def run_suite(
+    runner: Runner, *, wanted: Collection[tuple[str, str]] | None = None
+) -> tuple[list[Results], list[Skipped]]:
+    """Return the results of all systems on all collections, and what could not be run here.
+
+    Only what is absent (data, models, packages) is skipped; anything else is an error.
+
+    Parameters
+    ----------
+    runner : Runner
+        With its suite.
+    wanted : collection of (str, str), optional
+        Only these pairs of a collection and a system.
+    """
+    results: list[Results] = []
+    skipped: list[Skipped] = []
+    for collection in runner.suite.collections:
+        for system in runner.suite.systems:
+            if wanted is not None and (collection.name, system.name) not in wanted:
+                continue
+            try:
+                result = runner.result(collection.name, system.name)
+            except (DatasetNotFoundError, EncoderNotFoundError, MissingDependencyError) as error:
+                skipped.append(Skipped(system.name, collection.name, str(error)))
+                logger.info("Skipped %s on %s: %s", system.name, collection.name, error.message)
+                continue
+            results.append(result)
+    return results, skipped

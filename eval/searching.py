@@ -1,0 +1,164 @@
+"""How a sparse or dense system searches a collection, and what that costs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from eval.cache import Ran
+from eval.dense import DenseIndex
+from eval.evaluate import measure_efficiency, search_run, truncation_of
+from eval.latency import measure_latency, measure_throughput
+from eval.recall import mean_recall, recall_at_k
+from eval.results import Efficiency, Truncation
+from eval.runs import RunTable
+from eval.search_params import parse_params
+from eval.sparsity import measure_sparsity
+from eval.systems import DenseSystem, SparseSystem
+from eval.workbench import Workbench
+from indexing.base import SparseIndex
+from indexing.threads import resolve_threads
+from lsr.core.records import ScoredDoc
+from lsr.core.sparse import SparseMatrix
+from lsr.encoders import load_encoder
+
+__all__ = ["rerank", "search_dense", "search_sparse"]
+
+_RECALL_K = 10
+_TIMED_ENCODINGS = 200
+
+
+def search_sparse(bench: Workbench, system: SparseSystem) -> Ran:
+    """Return the run of a sparse encoder and one of this system's indexes."""
+    target = bench.sparse_target(system)
+    target = replace(target, params=parse_params(system.index.layout.kind, system.params))
+    options = bench.options
+    run, queries = search_run(
+        target,
+        bench.topics,
+        bench.collection.k,
+        batch_size=options.batch_size,
+        n_threads=options.n_threads,
+    )
+    vectors = bench.vectors(system.encoder)
+    efficiency = target.known.model_copy(
+        update={
+            "sparsity": measure_sparsity(vectors.shards(), queries),
+            "recall_at_10": _recall(bench, system, target.index, target.params, queries),
+        }
+    )
+    if options.timing:
+        efficiency = measure_efficiency(
+            target,
+            bench.topics,
+            queries,
+            bench.config,
+            known=efficiency,
+            n_threads=options.n_threads,
+        )
+    return Ran(run, efficiency, truncation_of(target.encoder))
+
+
+def search_dense(bench: Workbench, system: DenseSystem) -> Ran:
+    """Return the run of a bi-encoder and faiss."""
+    documents, queries, rate = bench.embeddings(system.encoder)
+    started = time.perf_counter()
+    index = DenseIndex(
+        documents,
+        kind=system.index,
+        m=system.m,
+        ef_construction=system.ef_construction,
+        ef_search=system.ef_search,
+    )
+    build_s = time.perf_counter() - started
+    threads = resolve_threads(bench.options.n_threads)
+    found = index.search_batch(queries, bench.collection.k, n_threads=threads)
+    recall = 1.0
+    if system.index != "flat":
+        truth = DenseIndex(documents).search_batch(queries, 10 * _RECALL_K, n_threads=threads)
+        shallow = index.search_batch(queries, _RECALL_K, n_threads=threads)
+        recall = mean_recall(recall_at_k(shallow, truth, min(_RECALL_K, index.n_documents)))
+    efficiency = Efficiency(
+        index_bytes=index.bytes_by_part(),
+        build_s=build_s,
+        encode_documents_per_s=rate,
+        recall_at_10=recall,
+    )
+    model = bench.dense_encoder(system.encoder)
+    if bench.options.timing:
+        config, texts = bench.config, bench.topics.texts
+        n = min(len(queries), config.timed_queries)
+        passes = {"n_runs": config.n_runs, "n_warmup": config.n_warmup}
+        efficiency = efficiency.model_copy(
+            update={
+                "search": measure_latency(
+                    lambda i: index.search(queries[i], config.timed_k), n, **passes
+                ),
+                "encode_query": measure_latency(
+                    lambda i: model.encode([texts[i]]), min(n, _TIMED_ENCODINGS), **passes
+                ),
+                "throughput": measure_throughput(
+                    lambda: index.search_batch(queries[:n], config.timed_k, n_threads=threads),
+                    n,
+                    n_threads=threads,
+                ),
+            }
+        )
+    return Ran(
+        RunTable.from_batch(bench.topics.query_ids, bench.doc_ids, found),
+        efficiency,
+        Truncation(query_tokens=model.max_tokens, document_tokens=model.max_tokens),
+    )
+
+
+def rerank(bench: Workbench, first: RunTable, by: SparseSystem | DenseSystem) -> Ran:
+    """Return the results of `first`, ordered by the scores of another system.
+
+    A document that the collection lacks cannot be scored and is left out; the notes count them.
+    """
+    rows = {doc_id: row for row, doc_id in enumerate(bench.doc_ids)}
+    documents: Any
+    queries: Any
+    if isinstance(by, SparseSystem):
+        vectors = bench.vectors(by.encoder)
+        encoder = load_encoder(str(vectors.query_encoder_path))
+        documents = vectors.matrix().to_scipy()
+        queries = encoder.encode_queries(
+            bench.topics.texts, batch_size=bench.options.batch_size
+        ).to_scipy()
+    else:
+        documents, queries, _ = bench.embeddings(by.encoder)
+    lines: list[ScoredDoc] = []
+    n_missing = 0
+    for at, query_id in enumerate(bench.topics.query_ids):
+        listed = first.results(query_id)[0]
+        there = [doc_id for doc_id in listed if doc_id in rows]
+        n_missing += len(listed) - len(there)
+        chosen = np.array([rows[doc_id] for doc_id in there], dtype=np.int64)
+        scores = documents[chosen] @ queries[[at]].T
+        scores = np.asarray(scores.toarray() if hasattr(scores, "toarray") else scores)
+        lines += [
+            ScoredDoc(query_id, doc_id, score)
+            for doc_id, score in zip(there, scores.reshape(-1).tolist(), strict=True)
+        ]
+    lost = (f"{n_missing} results of the first run are not in the collection",)
+    return Ran(RunTable.from_scored(lines), notes=lost if n_missing else ())
+
+
+def _recall(
+    bench: Workbench,
+    system: SparseSystem,
+    index: SparseIndex,
+    params: Any,
+    queries: SparseMatrix,
+) -> float:
+    if system.index.layout.kind == "exact":
+        return 1.0
+    threads = bench.options.n_threads
+    exact = bench.sparse_target(SparseSystem(name="exact", encoder=system.encoder)).index
+    truth = exact.search_batch(queries, 10 * _RECALL_K, n_threads=threads)
+    found = index.search_batch(queries, _RECALL_K, params=params, n_threads=threads)
+    return mean_recall(recall_at_k(found, truth, _RECALL_K))

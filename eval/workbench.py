@@ -1,0 +1,234 @@
+"""One collection of a suite with all that is made from it: vectors, embeddings, indexes.
+
+Everything expensive is an entry of the cache, made on first use.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eval.cache import Cache, content_hash, folder_hash, texts_hash
+from eval.evaluate import EvalConfig, SearchTarget, Topics, load_topics
+from eval.results import Efficiency
+from eval.suite import Collection
+from eval.systems import SparseSystem
+from lsr.core import console
+from lsr.core.errors import DatasetNotFoundError
+from lsr.core.manifest import lsr_version
+from lsr.core.records import Query
+from lsr.core.sparse import Float32Array
+from lsr.data import Dataset, VectorCollection, load_dataset, open_vectors
+
+if TYPE_CHECKING:
+    from eval.dense import DenseEncoder
+
+__all__ = ["BenchOptions", "Workbench", "resolve_model"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What changes speed and places, never scores.
+
+    Attributes
+    ----------
+    cache : Path
+        See `eval.cache`.
+    models : Path, optional
+        A folder with model folders; an encoder's name is looked for there first.
+    fresh : bool
+        Search and time anew.
+    timing : bool
+        Measure latency, throughput and memory.
+    """
+
+    cache: Path
+    models: Path | None = None
+    fresh: bool = False
+    timing: bool = True
+    n_threads: int | None = None
+    batch_size: int = 32
+
+
+def resolve_model(name: str, models: Path | None) -> str:
+    """Return the folder of a model below `models` if it is there, else `name`."""
+    if models is not None and (models / name / "config.json").is_file():
+        return str(models / name)
+    return name
+
+
+class Workbench:
+    """A collection, opened.
+
+    Parameters
+    ----------
+    collection : Collection
+        From a suite.
+    options : BenchOptions
+        Places and speed.
+
+    Raises
+    ------
+    DatasetNotFoundError
+        If neither of the collection's sources is there.
+    """
+
+    def __init__(self, collection: Collection, options: BenchOptions) -> None:
+        self.collection = collection
+        self.options = options
+        self.cache = Cache(options.cache, fresh=options.fresh)
+        self.dataset = _open(collection)
+
+    @property
+    def config(self) -> EvalConfig:
+        """How the collection is scored and timed."""
+        collection = self.collection
+        return EvalConfig(
+            split=collection.split,
+            measures=collection.measures,
+            k=collection.k,
+            drop_self=collection.drop_self,
+            timing=self.options.timing,
+        )
+
+    @cached_property
+    def topics(self) -> Topics:
+        """The judged queries."""
+        return load_topics(self.dataset, self.collection.split)
+
+    @cached_property
+    def documents_hash(self) -> str:
+        """Over ids and texts of all documents."""
+        total = self.dataset.n_documents()
+        with console.progress_bar(f"Reading {self.collection.name}", total) as advance:
+            return texts_hash(self.dataset.documents(), advance)
+
+    @cached_property
+    def queries_hash(self) -> str:
+        """Over ids and texts of the judged queries."""
+        pairs = zip(self.topics.query_ids, self.topics.texts, strict=True)
+        return texts_hash(Query(query_id, text) for query_id, text in pairs)
+
+    @cached_property
+    def doc_ids(self) -> list[str]:
+        """Ids in the order of the documents, which is the order of rows."""
+        return [document.doc_id for document in self.dataset.documents()]
+
+    def encoder_key(self, spec: str) -> str:
+        """Return a hash over what decides an encoder's vectors."""
+        path = Path(spec)
+        if path.is_dir():
+            return content_hash({"folder": folder_hash(path), "lsr": lsr_version()})
+        if spec == "lexical":
+            from lsr.encoders import LexicalConfig
+
+            config = LexicalConfig().model_dump(mode="json")
+            return content_hash({"lexical": config, "lsr": lsr_version()})
+        from lsr.encoders import load_encoder
+
+        return load_encoder(spec).fingerprint[:24]
+
+    def vectors(self, encoder: str) -> VectorCollection:
+        """Return the collection encoded; its query side is beside it."""
+        from lsr.encoders import encode_collection, prepare_encoder
+
+        spec = resolve_model(encoder, self.options.models)
+        key = content_hash({"encoder": self.encoder_key(spec), "texts": self.documents_hash})
+        path = self.cache.folder("vectors", key)
+        if not path.exists():
+            total = self.dataset.n_documents()
+            model = prepare_encoder(
+                spec,
+                lambda: (
+                    d.content
+                    for d in console.track(self.dataset.documents(), f"Fitting {encoder}", total)
+                ),
+            )
+            label = f"Encoding {self.collection.name} with {encoder}"
+            logger.info("%s", label)
+            with console.progress_bar(label, total, unit="documents") as advance:
+                encode_collection(
+                    model,
+                    self.dataset.documents(),
+                    path,
+                    batch_size=self.options.batch_size,
+                    source=self.dataset.name,
+                    advance=advance,
+                )
+        return open_vectors(path)
+
+    def sparse_target(self, system: SparseSystem) -> SearchTarget:
+        """Return the index of a sparse system, with its query side."""
+        from indexing import IndexFolder, build_index
+        from lsr.core.config import config_hash
+        from lsr.encoders import load_encoder
+
+        vectors = self.vectors(system.encoder)
+        key = content_hash({"vectors": vectors.path.name, "index": config_hash(system.index)})
+        path = self.cache.folder("indexes", key)
+        if not path.exists():
+            logger.info("Indexing %s for %s", self.collection.name, system.name)
+            build_index(vectors.path, path, system.index, n_threads=self.options.n_threads).close()
+        folder = IndexFolder.open(path)
+        encoding = vectors.manifest.details["encoding"]
+        # The query side of a masked LM is the model itself; load it from where it came.
+        encoder = load_encoder(str(folder.query_encoder_path))
+        return SearchTarget(
+            system.name,
+            folder.index,
+            list(folder.doc_ids),
+            encoder,
+            vectors=vectors.shards,
+            known=Efficiency(
+                index_bytes=folder.index.bytes_by_part(),
+                build_s=folder.manifest.details["build_s"],
+                encode_documents_per_s=encoding["documents_per_s"],
+            ),
+        )
+
+    def dense_encoder(self, encoder: str) -> DenseEncoder:
+        """Return the dense encoder of a name."""
+        from eval.dense import DenseEncoder
+
+        return DenseEncoder(Path(resolve_model(encoder, self.options.models)))
+
+    def embeddings(self, encoder: str) -> tuple[Float32Array, Float32Array, float]:
+        """Return document rows, query rows, and documents a second when they were encoded."""
+        model = self.dense_encoder(encoder)
+        key = content_hash(
+            {"encoder": model.fingerprint, "texts": self.documents_hash, "lsr": lsr_version()}
+        )
+        path = self.cache.folder("dense", key)
+        if not (path / "done").is_file():
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir()
+            texts = [document.content for document in self.dataset.documents()]
+            label = f"Embedding {self.collection.name} with {encoder}"
+            logger.info("%s", label)
+            started = time.perf_counter()
+            with console.progress_bar(label, len(texts), unit="documents") as advance:
+                rows = model.encode(texts, batch_size=self.options.batch_size, advance=advance)
+            rate = len(texts) / (time.perf_counter() - started)
+            np.save(path / "documents.npy", rows)
+            (path / "done").write_text(repr(rate))
+        documents: Float32Array = np.load(path / "documents.npy")
+        queries = model.encode(self.topics.texts, batch_size=self.options.batch_size)
+        return documents, queries, float((path / "done").read_text())
+
+
+def _open(collection: Collection) -> Dataset:
+    try:
+        return load_dataset(collection.source)
+    except DatasetNotFoundError:
+        if not collection.otherwise:
+            raise
+        return load_dataset(collection.otherwise)
