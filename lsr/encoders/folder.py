@@ -15,7 +15,7 @@ Models that need torch are saved as sentence-transformers folders instead, which
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def write_encoder_folder(
     arrays: Mapping[str, NDArray[Any]],
     vocabulary: Vocabulary | None = None,
     tokenizer_json: str | None = None,
-    files: Mapping[str, Path] | None = None,
+    fill: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a folder of the light format, atomically.
 
@@ -142,8 +142,8 @@ def write_encoder_folder(
         Stored where no tokenizer carries it.
     tokenizer_json : str, optional
         A ``tokenizers`` file.
-    files : mapping of str to Path, optional
-        Further files, copied.
+    fill : callable, optional
+        Called with the folder while it is written, to put further files into it.
 
     Raises
     ------
@@ -163,5 +163,5 @@ def write_encoder_folder(
         if arrays:
             tables = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
             (writer.path / _TABLES).write_bytes(save(tables))
-        for target, source in (files or {}).items():
-            (writer.path / target).write_bytes(source.read_bytes())
+        if fill is not None:
+            fill(writer.path)

@@ -8,6 +8,7 @@ A name is looked up in this order: an existing folder, an encoder that ships wit
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,11 +18,14 @@ from lsr.core.errors import (
     ArgumentError,
     EncoderError,
     EncoderNotFoundError,
+    MissingDependencyError,
     ModelFormatError,
     near_names,
 )
 from lsr.encoders.base import Encoder, QueryEncoder
+from lsr.encoders.composed import ComposedEncoder
 from lsr.encoders.folder import ENCODER_NAME, EncoderFolder
+from lsr.encoders.inference_free import LookupQueryEncoder
 from lsr.encoders.lexical import LexicalEncoder
 
 __all__ = ["known_names", "load_encoder", "prepare_encoder"]
@@ -118,15 +122,45 @@ def _require_cpu(name: str, device: str | None, dtype: str | None) -> None:
 
 def _load_folder(path: Path, *, device: str | None, dtype: str | None) -> LoadedEncoder:
     if (path / ENCODER_NAME).is_file():
-        folder = EncoderFolder(path)
-        _require_cpu(folder.name, device, dtype)
-        if folder.kind == "lexical":
-            return LexicalEncoder.from_folder(folder)
-        raise ModelFormatError(
-            f"{path} holds an encoder of the unknown kind {folder.kind!r}.",
-            hint="It was written by a newer release; use that one.",
-        )
+        return _load_light(EncoderFolder(path), device=device, dtype=dtype)
+    # What runs torch is imported only here: it takes seconds.
+    if (path / "modules.json").is_file():
+        from lsr.encoders.st_read import read_sparse_encoder
+
+        return read_sparse_encoder(path, device=device, dtype=dtype)
+    if (path / "config.json").is_file():
+        _require_torch(path)
+        from lsr.encoders.splade import MaskedLMEncoder
+
+        return MaskedLMEncoder.from_folder(path, device=device, dtype=dtype)
     raise ModelFormatError(
         f"{path} holds no encoder: neither {ENCODER_NAME} nor modules.json nor config.json.",
         hint="Pass the folder that an encoder was saved to.",
     )
+
+
+def _load_light(folder: EncoderFolder, *, device: str | None, dtype: str | None) -> LoadedEncoder:
+    if folder.kind == "composed":
+        return ComposedEncoder.from_folder(folder, device=device, dtype=dtype)
+    if folder.kind == "term-weight":
+        _require_torch(folder.path)
+        from lsr.encoders.term_weight import TermWeightEncoder
+
+        return TermWeightEncoder.from_encoder_folder(folder, device=device, dtype=dtype)
+    _require_cpu(folder.name, device, dtype)
+    if folder.kind == "lexical":
+        return LexicalEncoder.from_folder(folder)
+    if folder.kind == "lookup":
+        return LookupQueryEncoder.from_folder(folder)
+    raise ModelFormatError(
+        f"{folder.path} holds an encoder of the unknown kind {folder.kind!r}.",
+        hint="It was written by a newer release; use that one.",
+    )
+
+
+def _require_torch(path: Path) -> None:
+    for package in ("torch", "transformers"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependencyError(
+                package, extra="models", purpose=f"Running the model at {path}"
+            )
