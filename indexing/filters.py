@@ -9,12 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexing.jit import read_only
 from lsr.core.errors import ArgumentError
 from lsr.core.sparse import Int32Array, Int64Array, UInt64Array
 
-__all__ = ["NO_FILTER", "bitmap", "check_allowed", "rows_of"]
+__all__ = [
+    "NO_FILTER",
+    "all_rows",
+    "bitmap",
+    "check_allowed",
+    "clear_rows",
+    "contains",
+    "count_rows",
+    "rows_of",
+]
 
 NO_FILTER: UInt64Array = read_only(np.empty(0, np.uint64))
 
@@ -33,6 +43,34 @@ def bitmap(rows: Sequence[int] | Int32Array | Int64Array, n_documents: int) -> U
     bits = np.zeros(-(-n_documents // 64) * 64, dtype=np.uint8)
     bits[chosen] = 1
     return np.packbits(bits, bitorder="little").view("<u8").astype(np.uint64)
+
+
+def all_rows(n_documents: int) -> UInt64Array:
+    """Return the bitmap with every row set; bits beyond the last row are 0."""
+    words = np.full(-(-n_documents // 64), np.uint64(0xFFFFFFFFFFFFFFFF))
+    if n_documents % 64:
+        words[-1] = np.uint64((1 << n_documents % 64) - 1)
+    return words
+
+
+def clear_rows(words: UInt64Array, rows: Int64Array) -> UInt64Array:
+    """Return a copy of a bitmap without `rows`."""
+    made = words.copy()
+    bits = np.uint64(1) << (rows & 63).astype(np.uint64)
+    np.bitwise_and.at(made, rows >> 6, ~bits)
+    return made
+
+
+def contains(words: UInt64Array, rows: Int64Array) -> NDArray[np.bool_]:
+    """Return for each of `rows` whether its bit is set."""
+    bits = (words[rows >> 6] >> (rows & 63).astype(np.uint64)) & np.uint64(1)
+    found: NDArray[np.bool_] = bits.astype(np.bool_)
+    return found
+
+
+def count_rows(words: UInt64Array) -> int:
+    """Return how many rows are set."""
+    return int(np.unpackbits(words.view(np.uint8)).sum(dtype=np.int64))
 
 
 def rows_of(allowed: UInt64Array, n_documents: int) -> Int64Array:

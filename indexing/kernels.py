@@ -17,7 +17,15 @@ import numpy as np
 
 from indexing.jit import jit
 
-__all__ = ["CHUNK_ROWS", "document_terms", "exact_search", "transpose_rows"]
+__all__ = [
+    "CHUNK_ROWS",
+    "document_terms",
+    "exact_search",
+    "log_sum",
+    "score_rows",
+    "score_vectors",
+    "transpose_rows",
+]
 
 U = np.uint64
 
@@ -252,3 +260,96 @@ def document_terms(pointers, rows, weights, n_terms, row, out_terms, out_weights
             out_weights[n] = weights[low]
             n += U(1)
     return np.int64(n)
+
+
+@jit
+def score_rows(pointers, rows, weights, n_terms, query_terms, query_weights, wanted, out_scores):
+    """Write the scores of some rows: each list is searched for them rather than read.
+
+    Sums are made in the order of the terms, as in `exact_search`: the same bits.
+
+    Parameters
+    ----------
+    pointers, rows, weights, n_terms
+        As in `exact_search`.
+    query_terms, query_weights : int32, float32, shape (nnz,)
+    wanted : int64, shape (n,)
+        Rows, ascending.
+    out_scores : float32, shape (n,)
+        Written.
+    """
+    out_scores[:] = np.float32(0)
+    first = U(0)
+    n = U(len(wanted))
+    while first < n:
+        chunk = U(wanted[first]) // U(CHUNK_ROWS)
+        last = first
+        while last < n and U(wanted[last]) // U(CHUNK_ROWS) == chunk:
+            last += U(1)
+        base = chunk * U(n_terms)
+        for j in range(U(len(query_terms))):
+            at = base + U(query_terms[j])
+            low = U(pointers[at])
+            stop = U(pointers[at + U(1)])
+            weight = query_weights[j]
+            for i in range(first, last):
+                local = np.uint16(U(wanted[i]) % U(CHUNK_ROWS))
+                # Gallop from where the row before was found, then halve.
+                step = U(1)
+                high = low
+                while high < stop and rows[high] < local:
+                    low = high + U(1)
+                    high += step
+                    step += step
+                high = min(high, stop)
+                while low < high:
+                    middle = (low + high) >> U(1)
+                    if rows[middle] < local:
+                        low = middle + U(1)
+                    else:
+                        high = middle
+                if low == stop:
+                    break
+                if rows[low] == local:
+                    out_scores[i] += weight * weights[low]
+        first = last
+
+
+@jit
+def score_vectors(indptr, terms, weights, query, out_scores):
+    """Write the score of every vector of a small matrix against a dense query.
+
+    Parameters
+    ----------
+    indptr, terms, weights : int64, int32, float32
+        The vectors, in compressed rows.
+    query : float32, shape (n_terms,)
+        A weight for every term, mostly 0: adding a product of 0 leaves the bits of a sum alone.
+    out_scores : float32, shape (n_rows,)
+        Written.
+    """
+    for row in range(U(len(indptr) - 1)):
+        total = np.float32(0)
+        for i in range(U(indptr[row]), U(indptr[row + U(1)])):
+            total += query[U(terms[i])] * weights[i]
+        out_scores[row] = total
+
+
+@jit
+def log_sum(words, first, second):
+    """Return SQLite's running checksum of its write-ahead log, packed as ``first << 32 | second``.
+
+    Parameters
+    ----------
+    words : uint32, shape (n,)
+        `n` is even; already in the byte order that the log's header names.
+    first, second : int
+        The sum so far.
+    """
+    x = U(first)
+    y = U(second)
+    mask = U(0xFFFFFFFF)
+    for i in range(U(0), U(len(words)), U(2)):
+        x = (x + U(words[i]) + y) & mask
+        y = (y + U(words[i + U(1)]) + x) & mask
+    return (x << U(32)) | y

@@ -12,7 +12,14 @@ import numpy as np
 from indexing.filters import rows_of
 from indexing.kernels import CHUNK_ROWS
 
-__all__ = ["document_terms", "exact_search", "transpose_rows"]
+__all__ = [
+    "document_terms",
+    "exact_search",
+    "log_sum",
+    "score_rows",
+    "score_vectors",
+    "transpose_rows",
+]
 
 Array = Any
 
@@ -91,3 +98,45 @@ def document_terms(
             out_terms[n], out_weights[n] = term, weight
             n += 1
     return n
+
+
+def score_rows(
+    pointers: Array,
+    rows: Array,
+    weights: Array,
+    n_terms: int,
+    query_terms: Array,
+    query_weights: Array,
+    wanted: Array,
+    out_scores: Array,
+) -> None:
+    """Write the scores of some rows."""
+    out_scores[:] = 0
+    chunks, local = wanted // CHUNK_ROWS, wanted % CHUNK_ROWS
+    for term, weight in zip(query_terms, query_weights, strict=True):
+        for i in range(len(wanted)):
+            at = chunks[i] * n_terms + term
+            postings = slice(pointers[at], pointers[at + 1])
+            found = np.flatnonzero(rows[postings] == local[i])
+            if len(found):
+                out_scores[i] += weight * weights[postings][found[0]]
+
+
+def score_vectors(
+    indptr: Array, terms: Array, weights: Array, query: Array, out_scores: Array
+) -> None:
+    """Write the score of every vector of a small matrix against a dense query."""
+    for row in range(len(indptr) - 1):
+        total = np.float32(0)
+        for i in range(indptr[row], indptr[row + 1]):
+            total += query[terms[i]] * weights[i]
+        out_scores[row] = total
+
+
+def log_sum(words: Array, first: int, second: int) -> int:
+    """Return SQLite's running checksum of its write-ahead log."""
+    values = words.tolist()
+    for x, y in zip(values[::2], values[1::2], strict=True):
+        first = (first + x + second) & 0xFFFFFFFF
+        second = (second + y + first) & 0xFFFFFFFF
+    return (first << 32) | second

@@ -22,9 +22,11 @@
     │   ├── ArtifactExistsError (FileExistsError)           artifact_exists
     │   ├── ArtifactFormatError (ValueError)                artifact_format_unsupported
     │   ├── ArtifactCorruptedError                          artifact_corrupted
+    │   ├── CollectionLockedError     collection_locked     another process writes to it
     │   └── StorageError (OSError)    storage_failed        the disk is full, or refuses
     ├── DocumentNotFoundError (LookupError)                 document_not_found
     ├── QueryError (ValueError)       query_invalid
+    │   └── FilterError               filter_invalid        a metadata filter breaks its rules
     ├── ServiceError (RuntimeError)   service_failed
     │   ├── PortInUseError (OSError)  port_in_use
     │   ├── IndexNotFoundError (LookupError)                index_not_found
@@ -60,6 +62,7 @@ __all__ = [
     "AuthenticationError",
     "BodyTooLargeError",
     "CheckFailedError",
+    "CollectionLockedError",
     "ConfigError",
     "DataError",
     "DatasetNotFoundError",
@@ -70,6 +73,7 @@ __all__ = [
     "EncoderError",
     "EncoderNotFoundError",
     "ExternalToolError",
+    "FilterError",
     "ForbiddenError",
     "IndexNotFoundError",
     "LsrError",
@@ -280,6 +284,12 @@ class StorageError(ArtifactError, OSError):
     code = "storage_failed"
 
 
+class CollectionLockedError(ArtifactError):
+    """Another process has the collection open for writing."""
+
+    code = "collection_locked"
+
+
 class DocumentNotFoundError(LsrError, LookupError):
     """No document with this identifier."""
 
@@ -292,6 +302,12 @@ class QueryError(LsrError, ValueError):
 
     code = "query_invalid"
     exit_status = 2
+
+
+class FilterError(QueryError):
+    """A metadata filter breaks the rules of its language, or names an unknown field."""
+
+    code = "filter_invalid"
 
 
 class ServiceError(LsrError, RuntimeError):

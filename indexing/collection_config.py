@@ -1,0 +1,45 @@
+"""How a live collection is built and kept."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from indexing.config import IndexConfig
+from indexing.filters_fields import FieldType
+from lsr.core.config import Config
+
+__all__ = ["CollectionConfig"]
+
+
+class CollectionConfig(Config):
+    """How a live collection is built and kept; fixed when it is made.
+
+    Attributes
+    ----------
+    index : IndexConfig
+        The layout of sealed segments. The head, the newest documents, is always exact.
+    fields : dict of str to str
+        Types of metadata fields; others take the type of their first value
+        (`indexing.filters_fields`).
+    seal_at : int
+        Documents in the head before they are sealed. Higher: fewer segments, faster search of
+        what is sealed; more memory, slower opening.
+    merge_factor : int
+        How many neighbouring segments of like size become one. Higher: less is rewritten; more
+        segments are searched.
+    max_dead_share : float
+        Share of dead rows above which a segment is written again. Lower: less space and time
+        spent on the dead; more is rewritten.
+    bulk_rows : int
+        Documents a segment when a whole collection is loaded. Higher: fewer merges; a larger
+        log, more memory while loading.
+    """
+
+    index: IndexConfig = IndexConfig()
+    fields: dict[str, FieldType] = Field(default_factory=dict)
+    seal_at: Annotated[int, Field(ge=1, le=1_000_000)] = 8_192
+    merge_factor: Annotated[int, Field(ge=2, le=64)] = 8
+    max_dead_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    bulk_rows: Annotated[int, Field(ge=1, le=4_000_000)] = 250_000

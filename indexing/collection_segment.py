@@ -1,0 +1,391 @@
+"""A sealed segment of a live collection: an immutable index folder over a range of numbers.
+
+::
+
+    manifest.json   kind "segment", layout, checksums
+    *.npy           the layout's arrays, written by the builder that ``lsr index build`` uses
+    numbers.npy     number of each row, ascending
+    ids.*.npy       document ids by row
+    fields.*.npy    metadata by value (`indexing.filters_columns`)
+
+A segment is derived: it can be built again from the store at any time. Whoever has it open holds a
+shared lock on its manifest, in whatever process; its folder is removed when the last one lets go.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import uuid
+import weakref
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from indexing.base import SearchResult, SparseIndex
+from indexing.collection_head import HeadRow, best_rows
+from indexing.config import IndexConfig
+from indexing.exact import ExactIndex
+from indexing.filters import NO_FILTER, all_rows, clear_rows, contains, count_rows, rows_of
+from indexing.filters_columns import ColumnBuilder, Columns
+from indexing.filters_language import Test
+from indexing.live_checks import check_stamps, file_digest, stamps_of
+from indexing.live_store import SegmentRow
+from indexing.source import MatrixSource
+from indexing.storage import layout_class
+from lsr.core.artifact import (
+    MANIFEST_NAME,
+    check_artifact,
+    open_array,
+    read_manifest,
+    storage_errors,
+    verify_artifact,
+    write_artifact,
+)
+from lsr.core.errors import ArtifactCorruptedError, ArtifactNotFoundError
+from lsr.core.manifest import Manifest
+from lsr.core.sparse import Float32Array, Int64Array, SparseMatrix, SparseVector, UInt64Array
+from lsr.core.strings import StringTable
+
+__all__ = ["Passing", "Segment", "SegmentView", "build_segment", "remove_unused"]
+
+SEGMENT_FORMAT = 1
+_CACHED_FILTERS = 64
+# The cost rule, in nanoseconds (benchmarks/filters.py measures both ways): a posting that is read
+# in order, and a search of one list for one row.
+_NS_A_POSTING = 1.0
+_NS_A_LOOKUP = 25.0
+# Rows that are scored one by one in an approximate segment, whose search costs about as much.
+_NARROW_ROWS = 1_000
+
+
+def build_segment(
+    folder: Path,
+    rows: Iterable[HeadRow],
+    config: IndexConfig,
+    types: Mapping[str, str],
+    *,
+    vocabulary_size: int,
+    n_threads: int | None = None,
+) -> SegmentRow | None:
+    """Write the segment of `rows` (numbers ascend) below `folder`; None where there are no rows.
+
+    Rows are spooled to files beside it, so memory does not grow with their vectors.
+
+    Raises
+    ------
+    StorageError
+        If the disk is full or refuses; nothing is left behind.
+    """
+    spool = folder / f".spool.{uuid.uuid4().hex[:8]}.tmp"
+    with storage_errors(folder, "segment"):
+        spool.mkdir(parents=True)
+        try:
+            return _build(spool, folder, rows, config, types, vocabulary_size, n_threads)
+        finally:
+            shutil.rmtree(spool, ignore_errors=True)
+
+
+def _build(
+    spool: Path,
+    folder: Path,
+    rows: Iterable[HeadRow],
+    config: IndexConfig,
+    types: Mapping[str, str],
+    vocabulary_size: int,
+    n_threads: int | None,
+) -> SegmentRow | None:
+    numbers, ends, doc_ids = array("q"), array("q", [0]), list[str]()
+    columns = ColumnBuilder()
+    with open(spool / "terms", "wb") as terms, open(spool / "weights", "wb") as weights:
+        for row in rows:
+            numbers.append(row.number)
+            doc_ids.append(row.doc_id)
+            ends.append(ends[-1] + row.vector.nnz)
+            terms.write(np.ascontiguousarray(row.vector.terms, np.int32).tobytes())
+            weights.write(np.ascontiguousarray(row.vector.weights, np.float32).tobytes())
+            columns.add(row.fields, types)
+    if not doc_ids:
+        return None
+    source = MatrixSource(
+        SparseMatrix(
+            np.frombuffer(ends, dtype=np.int64),
+            _mapped(spool / "terms", np.dtype(np.int32)),
+            _mapped(spool / "weights", np.dtype(np.float32)),
+            (len(doc_ids), vocabulary_size),
+        )
+    )
+    name = f"segment-{numbers[0]:012d}-{uuid.uuid4().hex[:8]}"
+    manifest = Manifest.new(
+        "segment",
+        SEGMENT_FORMAT,
+        details={"layout": config.layout.kind, "nnz": source.nnz},
+        config=config.model_dump(mode="json"),
+        seed=config.seed,
+    )
+    with write_artifact(folder / name, manifest, overwrite=False) as writer:
+        manifest.details.update(
+            layout_class(config.layout.kind).build(source, writer, config, n_threads=n_threads)
+        )
+        writer.array("numbers", np.frombuffer(numbers, dtype=np.int64))
+        StringTable.from_strings(doc_ids).write(writer, "ids")
+        manifest.details["fields"] = columns.finish().write(writer)
+    path = folder / name
+    return SegmentRow(
+        name=name,
+        first=numbers[0],
+        last=numbers[-1],
+        n_rows=len(doc_ids),
+        dead=b"",
+        manifest_sha256=file_digest(path / MANIFEST_NAME),
+        stamps=stamps_of(path),
+    )
+
+
+def _mapped(path: Path, dtype: np.dtype[Any]) -> Any:
+    if path.stat().st_size == 0:
+        return np.empty(0, dtype=dtype)
+    return np.memmap(path, dtype=dtype, mode="r").view(np.ndarray)
+
+
+def remove_unused(path: Path) -> bool:
+    """Remove the segment folder at `path` unless a process has it open; return whether it is gone.
+
+    The lock is held meanwhile: a reader that comes too late finds nothing, never a half.
+    """
+    try:
+        handle = os.open(path / MANIFEST_NAME, os.O_RDONLY)
+    except FileNotFoundError:
+        shutil.rmtree(path, ignore_errors=True)
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path, ignore_errors=True)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """The rows of a segment, dead or alive, that pass a filter.
+
+    `rows` is there only where they are few enough to be scored one by one.
+    """
+
+    words: UInt64Array
+    count: int
+    rows: Int64Array | None
+
+
+class Segment:
+    """An open segment; made by `open`.
+
+    Attributes
+    ----------
+    row : SegmentRow
+        As the store has it.
+    numbers : int64, shape (n_rows,)
+    doc_ids : StringTable
+    index : SparseIndex
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        row: SegmentRow,
+        index: SparseIndex,
+        numbers: Int64Array,
+        doc_ids: StringTable,
+        columns: Columns,
+    ) -> None:
+        self.path = path
+        self.row = row
+        self.index = index
+        self.numbers = numbers
+        self.doc_ids = doc_ids
+        self._columns = columns
+        self._passing: OrderedDict[str, Passing] = OrderedDict()
+        self._lock = Lock()
+
+    @classmethod
+    def open(cls, path: Path, row: SegmentRow) -> Segment:
+        """Return the memory-mapped segment at `path`.
+
+        Files that were touched since the segment was sealed are compared with their checksums;
+        for the others size and time are enough, so opening does not read them.
+
+        Raises
+        ------
+        ArtifactNotFoundError, ArtifactFormatError, ArtifactCorruptedError
+            If it is not there, not of this format, or damaged.
+        """
+        hint = "Build it again from the documents: lsr index repair."
+        try:
+            handle = os.open(path / MANIFEST_NAME, os.O_RDONLY)
+        except OSError:
+            raise ArtifactNotFoundError(f"No segment at {path}.", hint=hint) from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            if not (path / MANIFEST_NAME).exists():
+                raise ArtifactNotFoundError(f"No segment at {path}.", hint=hint)
+            if file_digest(path / MANIFEST_NAME) != row.manifest_sha256:
+                raise ArtifactCorruptedError(f"{path / MANIFEST_NAME} was changed.", hint=hint)
+            manifest = read_manifest(path, kind="segment", format_version=SEGMENT_FORMAT)
+            check_artifact(path, manifest)
+            problems = check_stamps(path, row.stamps, manifest)
+            if problems:
+                raise ArtifactCorruptedError(f"{path}: {'; '.join(problems)}.", hint=hint)
+            index = layout_class(manifest.details["layout"]).open(path, manifest)
+            segment = cls(
+                path,
+                row,
+                index,
+                open_array(path, "numbers", manifest),
+                StringTable.open(path, "ids", manifest),
+                Columns.open(path, manifest, manifest.details["fields"]),
+            )
+        except BaseException:
+            os.close(handle)
+            raise
+        weakref.finalize(segment, os.close, handle)
+        return segment
+
+    def verify(self) -> list[str]:
+        """Read every file; return one line for each that is missing or differs."""
+        manifest = read_manifest(self.path, kind="segment", format_version=SEGMENT_FORMAT)
+        return [f"{self.row.name}/{line}" for line in verify_artifact(self.path, manifest)]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, dead ones with them."""
+        return len(self.numbers)
+
+    def rows_of_numbers(self, numbers: Int64Array) -> Int64Array:
+        """Return the rows of those of `numbers` (ascending) that are in the segment."""
+        at = np.searchsorted(self.numbers, numbers)
+        inside = at < len(self.numbers)
+        at, numbers = at[inside], numbers[inside]
+        rows: Int64Array = at[self.numbers[at] == numbers].astype(np.int64)
+        return rows
+
+    def passing(self, test: Test, key: str) -> Passing:
+        """Return the rows that pass a filter; `key` is the filter's text, for the cache."""
+        with self._lock:
+            if key in self._passing:
+                self._passing.move_to_end(key)
+                return self._passing[key]
+        words = self._columns.evaluate(test)
+        count = count_rows(words)
+        # Beyond a tenth of the rows reading the lists always wins.
+        rows = rows_of(words, self.n_rows) if count <= max(1_000, self.n_rows // 10) else None
+        made = Passing(words, count, rows)
+        with self._lock:
+            self._passing[key] = made
+            while len(self._passing) > _CACHED_FILTERS:
+                self._passing.popitem(last=False)
+        return made
+
+
+class SegmentView:
+    """A segment as one generation sees it.
+
+    Parameters
+    ----------
+    segment : Segment
+    alive : uint64, shape (ceil(n_rows / 64),)
+        Bitmap of the rows that live; empty where all do.
+    n_alive : int
+    """
+
+    def __init__(self, segment: Segment, alive: UInt64Array, n_alive: int) -> None:
+        self.segment = segment
+        self.alive = alive
+        self.n_alive = n_alive
+
+    @classmethod
+    def whole(cls, segment: Segment) -> SegmentView:
+        """Return the view of a new segment."""
+        return cls(segment, NO_FILTER, segment.n_rows)
+
+    @classmethod
+    def of(cls, segment: Segment, row: SegmentRow, dead: Int64Array) -> SegmentView:
+        """Return the view with the folded dead rows of `row` and the dead numbers `dead`."""
+        words = NO_FILTER
+        n_alive = segment.n_rows
+        if row.dead:
+            words = all_rows(segment.n_rows) & ~np.frombuffer(row.dead, dtype="<u8").astype(
+                np.uint64
+            )
+            n_alive = count_rows(words)
+        return cls(segment, words, n_alive).without(dead)
+
+    def without(self, numbers: Int64Array) -> SegmentView:
+        """Return the view with those of `numbers` (ascending) dead that it holds."""
+        low, high = np.searchsorted(numbers, (self.segment.row.first, self.segment.row.last + 1))
+        rows = self.segment.rows_of_numbers(numbers[low:high])
+        if not len(rows):
+            return self
+        words = self.alive if len(self.alive) else all_rows(self.segment.n_rows)
+        n_newly = int(contains(words, rows).sum())
+        return SegmentView(self.segment, clear_rows(words, rows), self.n_alive - n_newly)
+
+    def dead_bytes(self) -> bytes:
+        """Return the bitmap of the dead rows, as the store keeps it."""
+        if not len(self.alive):
+            return b""
+        return (all_rows(self.segment.n_rows) & ~self.alive).astype("<u8").tobytes()
+
+    def search(
+        self, query: SparseVector, k: int, params: Any, passing: Passing | None
+    ) -> SearchResult:
+        """Return the best live rows, of those that pass where there is a filter."""
+        index = self.segment.index
+        if passing is None:
+            return index.search(
+                query, k, params=params, allowed=self.alive if len(self.alive) else None
+            )
+        if passing.count == 0:
+            return SearchResult(np.empty(0, np.int32), np.empty(0, np.float32))
+        if passing.rows is not None and self._narrow(query, passing.count):
+            return self._scan(query, k, passing.rows)
+        allowed = passing.words & self.alive if len(self.alive) else passing.words
+        found = index.search(query, k, params=params, allowed=allowed)
+        if len(found.rows) < min(k, passing.count) and not isinstance(index, ExactIndex):
+            # An approximate traversal may end early; a filter must not cost results.
+            rows = passing.rows
+            return self._scan(
+                query, k, rows_of(allowed, index.n_documents) if rows is None else rows
+            )
+        return found
+
+    def _narrow(self, query: SparseVector, count: int) -> bool:
+        """Return whether scoring `count` rows one by one is cheaper than searching."""
+        index = self.segment.index
+        if isinstance(index, ExactIndex):
+            by_row = count * query.nnz * _NS_A_LOOKUP
+            return by_row < index.n_postings(query) * _NS_A_POSTING
+        return count <= _NARROW_ROWS
+
+    def _scan(self, query: SparseVector, k: int, rows: Int64Array) -> SearchResult:
+        if len(self.alive):
+            rows = rows[contains(self.alive, rows)]
+        return best_rows(rows, score_rows(self.segment.index, query, rows), k)
+
+
+def score_rows(index: SparseIndex, query: SparseVector, rows: Int64Array) -> Float32Array:
+    """Return the scores of some rows of any index."""
+    scorer = getattr(index, "score_rows", None)
+    if scorer is not None:
+        scores: Float32Array = scorer(query, rows)
+        return scores
+    return np.array([query.dot(index.document(int(row))) for row in rows], dtype=np.float32)

@@ -1,0 +1,184 @@
+"""One generation of a live collection: what a query sees, whatever is written meanwhile.
+
+A view is immutable and shared by all queries of its generation. Segments and head lie in the order
+of their numbers, so the ranking rule holds over all of them: score descending, then number
+ascending, which is the order in which documents were last written. The answers are those of one
+exact index over the live documents in that order, bit by bit where the segments are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from indexing.base import check_k, check_query
+from indexing.collection_head import DenseQuery, Head
+from indexing.collection_segment import SegmentView
+from indexing.filters import contains
+from indexing.filters_language import Test, bind, filter_key, parse_filter
+from lsr.core.errors import ArgumentError
+from lsr.core.records import Document
+from lsr.core.sparse import Float32Array, Int64Array, SparseVector
+
+__all__ = ["CollectionResult", "CollectionView"]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionResult:
+    """The best documents of one query.
+
+    Attributes
+    ----------
+    numbers : int64, shape (m,)
+        ``m <= k``, best first; a number names this version of the document.
+    doc_ids : list of str
+    scores : float32, shape (m,)
+        All greater than 0.
+    documents : list of Document, optional
+        Where they were asked for.
+    """
+
+    numbers: Int64Array
+    doc_ids: list[str]
+    scores: Float32Array
+    documents: list[Document] | None = None
+
+    def __len__(self) -> int:
+        return len(self.doc_ids)
+
+
+class CollectionView:
+    """Segments, head and field types of one generation.
+
+    Parameters
+    ----------
+    generation, structure : int
+        Of the store.
+    segments : sequence of SegmentView
+        In number order.
+    head : Head
+        The numbers beyond.
+    types : mapping of str to str
+        The metadata fields.
+    n_documents : int
+        That live.
+    vocabulary_size : int
+    """
+
+    def __init__(
+        self,
+        *,
+        generation: int,
+        structure: int,
+        segments: Sequence[SegmentView],
+        head: Head,
+        types: Mapping[str, str],
+        n_documents: int,
+        vocabulary_size: int,
+    ) -> None:
+        self.generation = generation
+        self.structure = structure
+        self.segments = tuple(segments)
+        self.head = head
+        self.types = types
+        self.n_documents = n_documents
+        self.vocabulary_size = vocabulary_size
+
+    @property
+    def sealed(self) -> int:
+        """The largest number that segments cover, or -1."""
+        return self.segments[-1].segment.row.last if self.segments else -1
+
+    def bound(self, filter: Any | None) -> tuple[Test, str] | None:  # noqa: A002
+        """Return the tests of a filter and its text.
+
+        Raises
+        ------
+        FilterError
+            If it breaks the language's rules, or names an unknown field.
+        """
+        if filter is None:
+            return None
+        node = parse_filter(filter)
+        return bind(node, self.types), filter_key(node)
+
+    def search(
+        self,
+        query: SparseVector,
+        k: int = 10,
+        *,
+        params: Any | None = None,
+        filter: Any | None = None,  # noqa: A002
+    ) -> CollectionResult:
+        """Return the best `k` documents; raises as `Collection.search` does."""
+        check_k(k)
+        check_query(query, self.vocabulary_size)
+        test = self.bound(filter)
+        numbers: list[Int64Array] = []
+        scores: list[Float32Array] = []
+        # Where each result came from: segments count from 0, parts of the head follow.
+        places: list[Int64Array] = []
+        for at, view in enumerate(self.segments):
+            if not view.n_alive:
+                continue
+            passing = view.segment.passing(*test) if test is not None else None
+            found = view.search(query, k, params, passing)
+            numbers.append(view.segment.numbers[found.rows])
+            scores.append(found.scores)
+            places.append(np.stack((np.full(len(found.rows), at), found.rows)).astype(np.int64))
+        dense = DenseQuery(query)
+        for at, part in enumerate(self.head.parts, start=len(self.segments)):
+            allowed = part.alive & part.passing(test[0]) if test is not None else part.alive
+            found = part.search(query, k, allowed, dense)
+            numbers.append(part.numbers[found.rows])
+            scores.append(found.scores)
+            places.append(np.stack((np.full(len(found.rows), at), found.rows)).astype(np.int64))
+        if not numbers:
+            return CollectionResult(np.empty(0, np.int64), [], np.empty(0, np.float32))
+        every = np.concatenate(scores)
+        # Stable: the parts come in number order, and so do equal scores within one.
+        order = np.argsort(-every, kind="stable")[:k]
+        chosen = np.concatenate(places, axis=1)[:, order]
+        doc_ids = [self._doc_id(at, row) for at, row in chosen.T.tolist()]
+        return CollectionResult(np.concatenate(numbers)[order], doc_ids, every[order])
+
+    def _doc_id(self, place: int, row: int) -> str:
+        if place < len(self.segments):
+            return self.segments[place].segment.doc_ids[row]
+        return self.head.parts[place - len(self.segments)].rows[row].doc_id
+
+    def doc_ids(self, filter: Any | None = None) -> Iterator[str]:  # noqa: A002
+        """Yield the ids of the live documents that pass, by number."""
+        test = self.bound(filter)
+        for view in self.segments:
+            rows = np.arange(view.segment.n_rows, dtype=np.int64)
+            if len(view.alive):
+                rows = rows[contains(view.alive, rows)]
+            if test is not None:
+                rows = rows[contains(view.segment.passing(*test).words, rows)]
+            for row in rows.tolist():
+                yield view.segment.doc_ids[row]
+        for part in self.head.parts:
+            words = part.alive & part.passing(test[0]) if test is not None else part.alive
+            for row in np.flatnonzero(contains(words, np.arange(len(part.rows)))).tolist():
+                yield part.rows[row].doc_id
+
+    def count(self, filter: Any | None = None) -> int:  # noqa: A002
+        """Return how many live documents pass."""
+        if filter is None:
+            return self.n_documents
+        return sum(1 for _ in self.doc_ids(filter))
+
+    def check_params(self, params: Any | None, layout: str) -> None:
+        """Check search parameters where no segment is there to do it.
+
+        Raises
+        ------
+        ArgumentError
+            If the layout takes none.
+        """
+        if params is not None and layout == "exact":
+            raise ArgumentError(f"Exact search takes no parameters, got {params!r}.")

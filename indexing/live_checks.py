@@ -1,0 +1,225 @@
+"""Is what lies on the disk what was written? Checks that make damage an error, never an answer.
+
+*Stamps*: size and modification time of every file that does not change. Where they are as noted,
+the file counts as untouched and is not read, so that opening takes milliseconds; where not (it was
+changed, or copied), it is read and compared with its SHA-256. The database changes with every
+checkpoint, so its stamp is noted after each of them, and where it does not fit all of it is checked.
+
+*The log*: SQLite reads its write-ahead log up to the first damaged frame and drops the rest without
+a word. `check_log` tells damage from the torn end that a crash leaves: writes are synced one after
+another, so behind a frame of a finished write there is nothing torn.
+
+What no stamp can see is decay of the medium itself; ``lsr index verify`` reads everything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from indexing.jit import read_only
+from indexing.kernels import log_sum
+from indexing.live_store import LiveStore
+from lsr.core.artifact import write_text_atomic
+from lsr.core.errors import ArtifactCorruptedError, ArtifactNotFoundError, LsrError
+from lsr.core.manifest import Manifest
+
+__all__ = [
+    "check_log",
+    "check_stamps",
+    "check_store",
+    "file_digest",
+    "note_store",
+    "require_store",
+    "stamps_of",
+]
+
+STAMP_NAME = "store.stamp.json"
+_CHUNK = 1 << 20
+_LOG_MAGIC = (0x377F0682, 0x377F0683)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def stamps_of(folder: Path) -> str:
+    """Return the stamps of all files below `folder`, as JSON."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return json.dumps({p.relative_to(folder).as_posix(): _stamp(p) for p in files})
+
+
+def check_stamps(folder: Path, stamps: str, manifest: Manifest) -> list[str]:
+    """Return one line for every listed file that was touched and differs from its checksum."""
+    noted = json.loads(stamps)
+    problems = []
+    for name, entry in manifest.files.items():
+        file = folder / name
+        if not file.is_file():
+            problems.append(f"{name}: missing")
+        elif _stamp(file) != noted.get(name) and file_digest(file) != entry.sha256:
+            problems.append(f"{name}: checksum differs")
+    return problems
+
+
+# --- the database ----------------------------------------------------------------------------
+
+
+def note_store(path: Path) -> None:
+    """Note the stamp of the database at `path`, after a checkpoint."""
+    write_text_atomic(path.with_name(STAMP_NAME), json.dumps(_stamp(path)))
+
+
+def require_store(path: Path, vocabulary_size: int) -> None:
+    """Check the database at `path`, which nobody writes to, before it is opened.
+
+    Raises
+    ------
+    ArtifactNotFoundError
+        If it is not there.
+    ArtifactCorruptedError
+        If it, or its log, is damaged.
+    """
+    if not path.is_file():
+        raise ArtifactNotFoundError(
+            f"No database at {path}.", hint="Restore the collection from a snapshot."
+        )
+    check_log(path)
+    try:
+        noted = json.loads(path.with_name(STAMP_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        noted = None
+    if noted == _stamp(path):
+        return
+    problems = check_store(path, vocabulary_size)
+    if problems:
+        raise ArtifactCorruptedError(
+            f"{path} is damaged: {'; '.join(problems[:5])}.",
+            hint="lsr index repair mends its indexes; else restore it from a snapshot.",
+        )
+
+
+def check_store(path: Path, vocabulary_size: int, *, derived: bool = True) -> list[str]:
+    """Read the whole database; return one line for every problem.
+
+    Without `derived` the rows of segments, which can be made again, are left out.
+    """
+    store = LiveStore(path, vocabulary_size, writable=False)
+    try:
+        with store.read() as look:
+            problems = [
+                f"{line[0]}"
+                for line in look.connection.execute("PRAGMA integrity_check(20)")
+                if line[0] != "ok"
+            ]
+            if problems:
+                return problems
+            state = look.state()
+            n_documents = sum(1 for _ in look.rows(0, state.next_number - 1))
+            documents_sum, vectors_sum = look.connection.execute(
+                "SELECT (SELECT IFNULL(SUM(crc), 0) FROM documents), "
+                "(SELECT IFNULL(SUM(crc), 0) FROM vectors)"
+            ).fetchone()
+            seen = (n_documents, documents_sum, vectors_sum)
+            if seen != (state.n_documents, state.documents_sum, state.vectors_sum):
+                problems.append(
+                    f"{n_documents} documents, the counters say {state.n_documents}, "
+                    "or their checksums do not add up"
+                )
+            look.fields()
+            if derived:
+                look.segments()
+    except LsrError as error:
+        return [error.message]
+    finally:
+        store.close()
+    return problems
+
+
+# --- its log -----------------------------------------------------------------------------------
+
+
+def _log_sum(data: bytes, start: tuple[int, int], *, big_endian: bool) -> tuple[int, int]:
+    """Return SQLite's checksum of `data`, whose length is a multiple of 8."""
+    words = np.frombuffer(data, dtype=">u4" if big_endian else "<u4").astype(np.uint32)
+    packed = int(log_sum(read_only(words), *start))
+    return packed >> 32, packed & 0xFFFFFFFF
+
+
+def check_log(path: Path) -> None:
+    """Check the write-ahead log of the database at `path`, which nobody has open.
+
+    Raises
+    ------
+    ArtifactCorruptedError
+        If a frame is damaged behind which the log goes on: acknowledged writes would be lost.
+    """
+    log = path.with_name(path.name + "-wal")
+    try:
+        size = log.stat().st_size
+    except FileNotFoundError:
+        return
+    if size <= 32:
+        return
+    with open(log, "rb") as stream:
+        header = stream.read(32)
+        problem = _scan_log(stream, header, size)
+    if problem:
+        raise ArtifactCorruptedError(
+            f"{log} is damaged: {problem}; acknowledged writes are in it.",
+            hint="Restore the log from a copy, or the collection from a snapshot.",
+        )
+
+
+def _scan_log(stream: Any, header: bytes, size: int) -> str:
+    """Return what is wrong with a log, or nothing.
+
+    Frames are checked one by one against the sum that the frame before *stored*, so one bad frame
+    does not spoil the rest. A bad frame is damage if good ones follow, or if the file ends with it:
+    a write that was cut off leaves a frame short, or frames of an older log (whose two salts both
+    differ) behind it.
+    """
+    magic, _version, page_size, _sequence, salt1, salt2, sum1, sum2 = struct.unpack(">8I", header)
+    big_endian = magic == _LOG_MAGIC[1]
+    if magic not in _LOG_MAGIC or _log_sum(header[:24], (0, 0), big_endian=big_endian) != (
+        sum1,
+        sum2,
+    ):
+        return "its header differs from its checksum"
+    frame_size = 24 + page_size
+    before = (sum1, sum2)
+    n_frames, rest = divmod(size - 32, frame_size)
+    bad_at, ends_stale = -1, False
+    for at in range(n_frames):
+        frame = stream.read(frame_size)
+        of_frame = struct.unpack(">2I", frame[8:16])
+        stored = struct.unpack(">2I", frame[16:24])
+        right = of_frame == (salt1, salt2) and stored == _log_sum(
+            frame[24:], _log_sum(frame[:8], before, big_endian=big_endian), big_endian=big_endian
+        )
+        if right and bad_at >= 0:
+            return f"frame {bad_at} of {n_frames} differs from its checksum"
+        if not right and bad_at < 0:
+            bad_at = at
+        if of_frame[0] != salt1 and of_frame[1] != salt2:
+            ends_stale = True
+            break
+        before = stored
+    if bad_at >= 0 and not ends_stale and rest == 0:
+        return f"frame {bad_at} of {n_frames}, in the last write, differs from its checksum"
+    return ""
