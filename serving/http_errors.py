@@ -202,6 +202,11 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
         described[status] = {
             "model": ErrorBody,
             "description": _MEANING[status],
-            "content": {"application/json": {"example": example}},
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/ErrorBody"},
+                    "example": example,
+                }
+            },
         }
     return described

@@ -135,7 +135,7 @@ class ExplainRequest(_Request):
     """A query and one document of the index."""
 
     query: QueryText | QueryTerms = Field(examples=[QUERY_EXAMPLE])
-    doc_id: str = Field(min_length=1, max_length=1024)
+    doc_id: str = Field(min_length=1, max_length=1024, examples=["Super_Bowl_50_3"])
     edit: QueryEdit | None = None
 
 

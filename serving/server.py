@@ -87,34 +87,38 @@ def run(
     LsrError
         Whatever keeps an index from being opened.
     """
-    try:
-        import uvicorn
-
-        from serving.app import create_app
-    except ImportError as error:
-        raise MissingDependencyError(
-            error.name or "fastapi", extra="serve", purpose="The HTTP service"
-        ) from error
-    failures: list[Exception] = []
-
-    def started(failure: Exception | None) -> None:
-        if failure is None:
-            on_ready()
-        else:
-            failures.append(failure)
-
-    app = create_app(settings, sources, on_started=started)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        # The log line and the answers name us; a version helps only attackers.
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_s,
-    )
-    # Its error log repeats the traceback of what we raise below.
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     with bound:
-        uvicorn.Server(config).run(sockets=[bound])
-    if failures:
-        raise failures[0]
+        try:
+            import uvicorn
+
+            from serving.app import create_app
+        except ImportError as error:
+            raise MissingDependencyError(
+                error.name or "fastapi", extra="serve", purpose="The HTTP service"
+            ) from error
+        failures: list[Exception] = []
+
+        def started(failure: Exception | None) -> None:
+            if failure is None:
+                on_ready()
+            else:
+                failures.append(failure)
+
+        config = uvicorn.Config(
+            create_app(settings, sources, on_started=started),
+            log_config=None,
+            access_log=False,
+            # A version helps nobody but attackers.
+            server_header=False,
+            timeout_graceful_shutdown=settings.shutdown_s,
+        )
+        # Its error log repeats the traceback of what is raised below.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        try:
+            uvicorn.Server(config).run(sockets=[bound])
+        except SystemExit:
+            # How uvicorn leaves when the application did not start.
+            if not failures:
+                raise
+        if failures:
+            raise failures[0]

@@ -28,7 +28,10 @@ from serving.metrics import Metrics
 from serving.schemas import Took
 from serving.settings import IndexSource, ServeSettings
 
-__all__ = ["Service"]
+__all__ = ["LOOKUP_MS", "Service"]
+
+LOOKUP_MS = 1.0
+"""Queries that take longer to encode are gathered into batches."""
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -114,7 +117,9 @@ class Service:
             )
         for engine in self._engines.values():
             await loop.run_in_executor(self._executor, engine.warm_up)
-            if not engine.encodes_by_lookup:
+            # Encoders that look their weights up gain nothing from company and would pay for the
+            # way through the queue. Which kind one is, is measured: it depends on the machine too.
+            if engine.query_ms > LOOKUP_MS:
                 self._batchers[engine.name] = QueryBatcher(
                     engine.queries.encode,
                     # Its own thread: a model at work must not keep searches from theirs.

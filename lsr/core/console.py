@@ -56,15 +56,20 @@ def configure(*, quiet: bool = False, json_output: bool = False, log_level: str 
         logger.propagate = False
 
 
+class _BareHandler(logging.Handler):
+    """Writes messages to what standard error is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(record.getMessage() + "\n")
+
+
 def configure_lines(name: str) -> None:
     """Let the logger `name` write its messages bare, one a line, to standard error.
 
     For logs that programs read: the messages are JSON already.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger(name)
-    logger.handlers[:] = [handler]
+    logger.handlers[:] = [_BareHandler()]
     logger.setLevel(logging.INFO)
     logger.propagate = False
 

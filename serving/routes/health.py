@@ -41,7 +41,11 @@ async def get_ready(service: ServiceOf) -> Response:
 @router.get(
     "/metrics",
     response_class=PlainTextResponse,
-    responses=documented(401, 403),
+    # Without the model: FastAPI would say that errors are plain text here as well.
+    responses={
+        status: {key: value for key, value in answer.items() if key != "model"}
+        for status, answer in documented(401, 403).items()
+    },
     dependencies=[require("read")],
     summary="Metrics for Prometheus",
 )

@@ -31,14 +31,14 @@ function join(parts, between) {
 function limits(schema) {
   const found = [];
   if (schema.default !== undefined) found.push(`default ${JSON.stringify(schema.default)}`);
-  for (const [key, words] of Object.entries({
-    minimum: "at least", maximum: "at most", exclusiveMinimum: "more than",
-    minLength: "characters at least", maxLength: "characters at most",
-    minItems: "items at least", maxItems: "items at most",
-  })) {
-    if (schema[key] !== undefined) found.push(`${words} ${schema[key].toLocaleString("en")}`);
+  for (const [low, high, unit] of [
+    ["minimum", "maximum", ""], ["minLength", "maxLength", " characters"],
+    ["minItems", "maxItems", " items"],
+  ]) {
+    if (schema[low] !== undefined) found.push(`at least ${schema[low].toLocaleString("en")}${unit}`);
+    if (schema[high] !== undefined) found.push(`at most ${schema[high].toLocaleString("en")}${unit}`);
   }
-  return found.length ? ` ${found.join(", ")}.` : "";
+  return found.length ? ` (${found.join(", ")})` : "";
 }
 
 function row(name, schema, required, description) {

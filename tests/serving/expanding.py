@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,18 +23,18 @@ class ExpandingEncoder:
         Weighs what a text shows.
     related : dict of str to str
         Which token comes along with which.
-    runs_model : bool
-        Whether a service should gather queries for it.
+    seconds : float
+        How long a batch of queries takes, whatever its size.
     """
 
     name = "expanding"
     idf: IdfConvention = "query"
 
     def __init__(
-        self, inner: LexicalEncoder, related: dict[str, str], *, runs_model: bool = False
+        self, inner: LexicalEncoder, related: dict[str, str], *, seconds: float = 0.0
     ) -> None:
         self.inner = inner
-        self.runs_model = runs_model
+        self.seconds = seconds
         self.related = related
         self.batches: list[int] = []
 
@@ -47,6 +48,9 @@ class ExpandingEncoder:
 
     def encode_queries(self, texts: Sequence[str], *, batch_size: int = 32) -> SparseMatrix:
         self.batches.append(len(texts))
+        if any("poison" in text for text in texts):
+            raise ArithmeticError("a text that the encoder cannot take")
+        time.sleep(self.seconds)
         return self._expanded(self.inner.encode_queries(texts, batch_size=batch_size))
 
     def encode_documents(self, texts: Sequence[str], *, batch_size: int = 32) -> SparseMatrix:

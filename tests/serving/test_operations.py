@@ -1,0 +1,229 @@
+"""Health, metrics, access log, request ids, keys, hosts: what whoever runs the service sees."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from lsr.core.errors import ConfigError
+from serving.app import create_app
+from serving.keys import ROLES, KeyRing
+from serving.metrics import Counter, Gauge, Histogram
+from serving.settings import IndexSource, ServeSettings
+
+SEARCH = "/v1/indexes/toy/search"
+
+
+def test_alive_and_ready(index_path: Path, settings: ServeSettings, client: TestClient) -> None:
+    assert client.get("/healthz").json()["status"] == "ok"
+    assert client.get("/readyz").status_code == 200
+    # Without its lifespan an application is alive, not ready, and says so.
+    cold = TestClient(create_app(settings, [IndexSource("toy", index_path)]))
+    assert cold.get("/healthz").status_code == 200
+    for response in (
+        cold.get("/readyz"),
+        cold.post(SEARCH, json={"query": "super"}),
+        cold.get("/v1/indexes"),
+    ):
+        assert response.status_code == 503
+        assert response.json()["error"]["code"] == "not_ready"
+
+
+def test_request_ids_are_taken_or_made(client: TestClient) -> None:
+    given = client.get("/healthz", headers={"x-request-id": "my-trace.7"})
+    assert given.headers["x-request-id"] == "my-trace.7"
+    forged = client.get("/healthz", headers={"x-request-id": 'x" onload="'})
+    assert re.fullmatch("[0-9a-f]{16}", forged.headers["x-request-id"])
+    body = client.post(SEARCH, json={"query": "super"}, headers={"x-request-id": "abc"}).json()
+    assert body["request_id"] == "abc"
+
+
+def test_access_log_tells_all_but_the_query(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="serving.access")
+    client.post(SEARCH, json={"query": "super secret", "k": 3})
+    client.get(SEARCH, params={"q": "super secret"})
+    client.get("/nowhere/secret")
+    lines = [json.loads(r.message) for r in caplog.records if r.name == "serving.access"]
+    assert [line["status"] for line in lines] == [200, 200, 404]
+    assert lines[0]["route"] == "/v1/indexes/{name}/search"
+    assert lines[0]["index"] == "toy"
+    assert lines[0]["k"] == 3
+    assert set(lines[0]["took_ms"]) == {"encode", "search", "fetch"}
+    assert lines[2]["error"] == "route_not_found"
+    assert "secret" not in caplog.text
+
+
+def test_access_log_with_queries(index_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = ServeSettings(threads=1, log_queries=True, allowed_hosts=("*",))
+    caplog.set_level(logging.INFO, logger="serving.access")
+    with TestClient(create_app(settings, [IndexSource("toy", index_path)])) as client:
+        client.post(SEARCH, json={"query": "super bowl"})
+    lines = [json.loads(r.message) for r in caplog.records if r.name == "serving.access"]
+    assert lines[0]["query"] == "super bowl"
+
+
+def test_metrics_count_requests_stages_and_errors(client: TestClient) -> None:
+    for _ in range(3):
+        client.post(SEARCH, json={"query": "super"})
+    client.post(SEARCH, json={"query": ""})
+    response = client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    samples = dict(
+        line.rsplit(" ", 1) for line in response.text.splitlines() if not line.startswith("#")
+    )
+    route = 'route="/v1/indexes/{name}/search"'
+    assert samples[f'lsr_http_requests_total{{{route},method="POST",status="200"}}'] == "3"
+    assert samples[f'lsr_http_requests_total{{{route},method="POST",status="422"}}'] == "1"
+    assert samples[f"lsr_http_request_seconds_count{{{route}}}"] == "4"
+    assert samples['lsr_search_stage_seconds_count{index="toy",stage="search"}'] == "3"
+    assert samples['lsr_errors_total{code="query_invalid"}'] == "1"
+    assert samples['lsr_index_documents{index="toy"}'] == "5"
+    assert samples["lsr_requests_in_flight"] == "0"
+
+
+def test_metrics_format() -> None:
+    counter = Counter("c", "Things.", ("name",))
+    counter.add('a"\\\n', amount=2)
+    assert list(counter.render()) == [
+        "# HELP c Things.",
+        "# TYPE c counter",
+        'c{name="a\\"\\\\\\n"} 2',
+    ]
+    histogram = Histogram("h", "Times.", (), (1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 9.0):
+        histogram.observe(value)
+    assert list(histogram.render())[2:] == [
+        'h_bucket{le="1"} 2',
+        'h_bucket{le="2"} 3',
+        'h_bucket{le="+Inf"} 4',
+        "h_sum 12",
+        "h_count 4",
+    ]
+    gauge = Gauge("g", "Now.", ("x",), lambda: [(("1",), 7.5)])
+    assert list(gauge.render())[2:] == ['g{x="1"} 7.5']
+
+
+@pytest.fixture
+def ring() -> tuple[KeyRing, dict[str, str]]:
+    made, tokens = KeyRing(), {}
+    for role in ROLES:
+        made, tokens[role] = made.with_new(f"{role}er", role)
+    return made, tokens
+
+
+def test_nothing_without_a_key(
+    index_path: Path, tmp_path: Path, ring: tuple[KeyRing, dict[str, str]]
+) -> None:
+    keys, tokens = ring
+    keys.save(tmp_path / "keys.json")
+    settings = ServeSettings(threads=1, keys_file=tmp_path / "keys.json", host="0.0.0.0")
+    app = create_app(settings, [IndexSource("toy", index_path)])
+    requests = [
+        ("GET", "/v1/indexes", None),
+        ("GET", "/v1/indexes/toy", None),
+        ("GET", "/v1/indexes/nothing", None),
+        ("GET", "/v1/indexes/toy/documents/bowl", None),
+        ("GET", f"{SEARCH}?q=super", None),
+        ("POST", SEARCH, {"query": "super"}),
+        ("POST", SEARCH, {"query": ""}),
+        ("POST", f"{SEARCH}/batch", {"queries": ["super"]}),
+        ("POST", "/v1/indexes/toy/explain", {"query": "super", "doc_id": "bowl"}),
+        ("POST", "/v1/indexes/toy/encode", {"text": "super"}),
+        ("GET", "/metrics", None),
+    ]
+    with TestClient(app) as client:
+        described = client.get("/openapi.json").json()["paths"]
+        routes = {(m.upper(), p) for p, methods in described.items() for m in methods}
+        # Every route of the API but the two health checks is tried here.
+        assert len(routes) == len({(m, p.split("?")[0]) for m, p, _ in requests}) - 1 + 2
+        for method, path, body in requests:
+            for headers in (
+                {},
+                {"authorization": "Bearer lsr_wrong"},
+                {"authorization": "Basic x"},
+            ):
+                response = client.request(method, path, json=body, headers=headers)
+                assert response.status_code == 401, (method, path)
+                assert response.headers["www-authenticate"] == "Bearer"
+                assert response.json()["error"]["code"] == "key_missing"
+            response = client.request(
+                method, path, json=body, headers={"authorization": f"Bearer {tokens['read']}"}
+            )
+            assert response.status_code in (200, 404, 422), (method, path, response.text)
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/").status_code == 200
+
+
+def test_roles_reach_downwards(ring: tuple[KeyRing, dict[str, str]]) -> None:
+    keys, tokens = ring
+    for at, have in enumerate(ROLES):
+        for needed in ROLES[: at + 1]:
+            assert keys.require(tokens[have], needed).role == have
+        for needed in ROLES[at + 1 :]:
+            with pytest.raises(Exception, match=f"has the role {have}, this needs {needed}"):
+                keys.require(tokens[have], needed)
+
+
+def test_keys_are_kept_as_hashes(tmp_path: Path, ring: tuple[KeyRing, dict[str, str]]) -> None:
+    keys, tokens = ring
+    file = tmp_path / "keys.json"
+    keys.save(file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert not any(token in file.read_text() for token in tokens.values())
+    assert KeyRing.load(file).require(tokens["admin"], "admin").name == "adminer"
+    fewer = KeyRing.load(file).without("adminer")
+    assert [key.name for key in fewer.keys] == ["reader", "writeer"]
+    with pytest.raises(ConfigError, match="'adminer'"):
+        fewer.without("adminer")
+    with pytest.raises(ConfigError, match="already"):
+        keys.with_new("reader", "read")
+
+
+def test_files_that_hold_no_keys(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No file of keys"):
+        KeyRing.load(tmp_path / "absent.json")
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text('["lsr_pasted_secret"]')
+    with pytest.raises(ConfigError) as caught:
+        KeyRing.load(wrong)
+    assert "pasted" not in str(caught.value)
+    KeyRing().save(wrong)
+    with pytest.raises(ConfigError, match="holds no key"):
+        create_app(ServeSettings(keys_file=wrong))
+
+
+def test_pages_are_served_with_safe_headers(client: TestClient) -> None:
+    for path in ("/", "/docs", "/web/app.js", "/web/style.css"):
+        response = client.get(path)
+        assert response.status_code == 200, path
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'self'" in response.headers["content-security-policy"]
+    assert client.get("/web/../app.py").status_code == 404
+    assert client.get("/web/%2e%2e/app.py").status_code == 404
+
+
+def test_openapi_has_examples_and_errors_for_every_route(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert operation["summary"] and operation["description"], (method, path)
+            for status, answer in operation["responses"].items():
+                if status != "200":
+                    content = answer["content"]["application/json"]
+                    assert content["schema"]["$ref"].endswith("/ErrorBody"), (path, status)
+                    assert content["example"]["error"]["code"]
+            body = operation.get("requestBody")
+            if body is not None:
+                name = body["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
+                schema = schemas[name]
+                needed = [schema["properties"][p] for p in schema["required"]]
+                assert "examples" in schema or all("examples" in p for p in needed), name
+    assert "HTTPValidationError" not in schemas
