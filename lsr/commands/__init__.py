@@ -9,7 +9,7 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Mount the verbs on the root command."""
-    from lsr.commands import data, encode, vectors
+    from lsr.commands import data, encode, train, vectors
 
-    for module in (data, vectors, encode):
+    for module in (data, vectors, encode, train):
         module.register(app)

@@ -1,0 +1,87 @@
+"""``lsr train``: a recipe to a trained encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lsr.core.options import JsonOption, QuietOption, SetOption
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Mount ``lsr train``."""
+    app.command("train")(train)
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A TOML file, or the name of a shipped recipe.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run's folder.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the prepared data, to share it [default: OUT/data]."),
+    ] = None,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STAGE",
+            help="Only this stage, may be repeated: tokenise, teachers, negatives, warmup, "
+            "train, save [default: all].",
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Save and stop after so long; run again.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda [default: cuda if there is one].")
+    ] = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train an encoder: prepare the data, warm up, train, save.
+
+    Every stage leaves a product on disk; run again, the command goes on where it stopped, and a
+    killed training reaches the same figures as one that was not. On several GPUs start it with
+    `torchrun --nproc-per-node N -m lsr.training` and the same arguments.
+
+    Example: `lsr train lsr-tiny --out runs/tiny --set model.backbone=models/splade-tiny`
+    """
+    from lsr.core import console
+    from lsr.core.config import config_hash, load_config
+    from lsr.core.errors import MissingDependencyError
+    from lsr.training.config import TrainConfig
+    from lsr.training.recipe_files import find_recipe
+
+    console.configure(quiet=quiet, json_output=as_json)
+    config = load_config(TrainConfig, find_recipe(recipe), overrides or ())
+    try:
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            error.name or "torch", extra="train", purpose="Training"
+        ) from error
+    from lsr.training.distributed import processes
+    from lsr.training.pipeline import STAGES, Pipeline
+
+    with processes(device) as group:
+        pipeline = Pipeline(config, out, data or out / "data", group)
+        finished = pipeline.run(tuple(stage) if stage else STAGES, minutes=minutes)
+        if group.first:
+            result = {
+                "recipe": config.name,
+                "recipe_hash": config_hash(config),
+                "out": str(out),
+                "finished": finished,
+                "last": pipeline.last_record,
+            }
+            console.emit(result, lambda: typer.echo(_story(result)))
+
+
+def _story(result: dict[str, object]) -> str:
+    state = "finished" if result["finished"] else "stopped for time; run it again to go on"
+    return f"{result['recipe']}: {state}. Everything is in {result['out']}."

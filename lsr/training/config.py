@@ -1,0 +1,414 @@
+"""The training recipe: every choice that decides the trained model, as one frozen config.
+
+A recipe is a TOML file; what it does not name has the default written here. Alternatives are
+tagged unions (``kind = "flops"``), so that no meaningless combination fits.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from lsr.core.config import Config
+
+__all__ = [
+    "BM25Teacher",
+    "ControllerConfig",
+    "DataConfig",
+    "DenseTeacher",
+    "ExecutionConfig",
+    "InfoNCEConfig",
+    "KLConfig",
+    "LossConfig",
+    "MarginMSEConfig",
+    "ModelConfig",
+    "NegativesConfig",
+    "OptimizerConfig",
+    "RegularizerConfig",
+    "ScoreFileTeacher",
+    "SentenceQueries",
+    "SparseTeacher",
+    "TeacherConfig",
+    "TrainConfig",
+    "WarmupConfig",
+]
+
+
+class SentenceQueries(Config):
+    """Queries made of passages: one sentence asks for the rest of its passage (inverse cloze).
+
+    Attributes
+    ----------
+    sources : tuple of str
+        Which sources get them.
+    max_passages : int
+        At most so many passages of a source are used, drawn at random.
+    min_tokens, max_tokens : int
+        Length of a sentence that may become a query.
+
+    References
+    ----------
+    Lee, Chang, Toutanova: Latent Retrieval for Weakly Supervised Open Domain Question
+    Answering, ACL 2019, section 4.
+    """
+
+    sources: tuple[str, ...]
+    max_passages: int = Field(default=20_000, ge=1)
+    min_tokens: int = Field(default=8, ge=2)
+    max_tokens: int = Field(default=40, ge=4)
+
+
+class DataConfig(Config):
+    """Training pairs and how they are cut.
+
+    Attributes
+    ----------
+    pairs : tuple of Path
+        JSON-lines files, or folders of them, with ``query``, ``positive``, ``source``.
+    exclude_sources : tuple of str
+        Sources that are left out (licences, leakage).
+    source_weights : dict of float
+        How often a pair of this source is seen in one epoch; 1 where not named.
+    max_pairs_per_source : int, optional
+        At most so many pairs of a source, drawn at random.
+    max_document_tokens, max_query_tokens : int
+        With the special tokens; longer texts are cut. More is slower, and recalls more.
+    n_held_out : int
+        Queries kept out of training, for the held-out ranking figure in the log.
+    """
+
+    pairs: tuple[Path, ...] = ()
+    exclude_sources: tuple[str, ...] = ()
+    source_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    max_pairs_per_source: int | None = Field(default=None, ge=1)
+    max_document_tokens: int = Field(default=192, ge=8, le=8192)
+    max_query_tokens: int = Field(default=64, ge=4, le=512)
+    sentence_queries: SentenceQueries | None = None
+    n_held_out: int = Field(default=500, ge=0)
+
+
+class ModelConfig(Config):
+    """Backbone, query side and document side.
+
+    Attributes
+    ----------
+    backbone : str
+        Folder or hub id of a Hugging Face model: a masked LM, or a bare encoder, which gets a
+        fresh masked-LM head tied to its embeddings (then use the warm-up stage).
+    query : {"idf", "binary", "learned", "mlm", "term-weight"}
+        ``idf``: lookup of relu(idf); ``binary``: one learned scalar; ``learned``: a free number
+        a term (Li-LSR); ``mlm``: the document side's network (siamese SPLADE), or its own with
+        `query_backbone`; ``term-weight``: a scalar for each token (uniCOIL).
+    document : {"mlm", "term-weight"}
+        ``mlm``: SPLADE-like expansion; ``term-weight``: a scalar for each token of the text.
+    pooling : {"max", "sum"}
+        Over positions; ``sum`` is SPLADE v1.
+    saturation : {"log1p", "log1p-twice"}
+        log(1 + x), or log(1 + log(1 + x)): sparser and flatter.
+    train_query_weights : bool
+        Whether the lookup's numbers are trained.
+    query_weights : Path, optional
+        Start the lookup from a saved model's table, not from the data's idf.
+    query_backbone : str, optional
+        A second network for the queries (efficient SPLADE); only for a query side that has one.
+    head_width : int, optional
+        Hidden layer of a term-weight head (DeepImpact); none: one linear map (uniCOIL).
+    max_length : int, optional
+        Tokens of a document the saved encoder reads; as many as in training otherwise.
+    dropout : float, optional
+        Replaces the backbone's own.
+    """
+
+    backbone: str = ""
+    query: Literal["idf", "binary", "learned", "mlm", "term-weight"] = "idf"
+    document: Literal["mlm", "term-weight"] = "mlm"
+    pooling: Literal["max", "sum"] = "max"
+    saturation: Literal["log1p", "log1p-twice"] = "log1p"
+    train_query_weights: bool = True
+    query_weights: Path | None = None
+    query_backbone: str | None = None
+    head_width: int | None = Field(default=None, ge=1)
+    max_length: int | None = Field(default=None, ge=8)
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _combinations(self) -> ModelConfig:
+        if self.query_backbone is not None and self.query not in ("mlm", "term-weight"):
+            raise ValueError(f"query = {self.query!r} has no network for query_backbone")
+        return self
+
+
+class _Teacher(Config):
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    weight: float = Field(default=1.0, gt=0)
+
+
+class DenseTeacher(_Teacher):
+    """Cosine of pooled states of a sentence-transformers or plain encoder folder."""
+
+    kind: Literal["dense"] = "dense"
+    model: str
+    pooling: Literal["mean", "cls"] = "mean"
+    max_tokens: int = Field(default=192, ge=8)
+
+
+class SparseTeacher(_Teacher):
+    """Dot product of a trained SPLADE encoder's vectors, the `top_terms` heaviest of each."""
+
+    kind: Literal["sparse"] = "sparse"
+    model: str
+    top_terms: int = Field(default=192, ge=1)
+    max_tokens: int = Field(default=192, ge=8)
+
+
+class BM25Teacher(_Teacher):
+    """BM25 over the backbone's own tokens."""
+
+    kind: Literal["bm25"] = "bm25"
+    k1: float = Field(default=0.9, gt=0)
+    b: float = Field(default=0.4, ge=0, le=1)
+
+
+class ScoreFileTeacher(_Teacher):
+    """Scores computed before (by a cross-encoder, say), for a query's own candidates.
+
+    JSON lines ``{"query": text, "passages": [text, …], "scores": [float, …]}``.
+    """
+
+    kind: Literal["scores"] = "scores"
+    path: Path
+
+
+TeacherConfig = Annotated[
+    DenseTeacher | SparseTeacher | BM25Teacher | ScoreFileTeacher, Field(discriminator="kind")
+]
+
+
+class NegativesConfig(Config):
+    """Hard negatives: the nearest passages by one dense teacher, or by BM25.
+
+    Attributes
+    ----------
+    teacher : str
+        Name of a teacher with vectors. Searches within the pair's own source.
+    depth : int
+        Kept candidates a query; a step draws from them.
+    margin : float
+        A candidate is dropped as a likely false negative when its score exceeds
+        ``margin ×`` the positive's (cosines: .95). Lower is stricter.
+    """
+
+    teacher: str
+    depth: int = Field(default=64, ge=1, le=1024)
+    margin: float = Field(default=0.95, gt=0)
+
+
+class InfoNCEConfig(Config):
+    """Contrastive loss; `negatives` names the set in the denominator."""
+
+    kind: Literal["info-nce"] = "info-nce"
+    weight: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
+    negatives: Literal["all", "own-and-negatives", "positives-and-own"] = "all"
+
+
+class MarginMSEConfig(Config):
+    """Margin-MSE against the teacher, positive against negatives or every pair."""
+
+    kind: Literal["margin-mse"] = "margin-mse"
+    weight: float = Field(default=1.0, gt=0)
+    pairs: Literal["positive", "all"] = "positive"
+    candidates: Literal["own", "batch"] = "own"
+
+
+class KLConfig(Config):
+    """KL from the teacher's distribution over the candidate list to the student's."""
+
+    kind: Literal["kl"] = "kl"
+    weight: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
+    candidates: Literal["own", "batch"] = "batch"
+
+
+LossConfig = Annotated[InfoNCEConfig | MarginMSEConfig | KLConfig, Field(discriminator="kind")]
+
+
+class RegularizerConfig(Config):
+    """A tax on active terms.
+
+    Attributes
+    ----------
+    kind : {"flops", "idf-flops", "df-flops", "l1"}
+        See `lsr.training.regularizers`.
+    weight : float
+        λ at the end of the schedule. Larger is sparser. Its meaning does not depend on batch,
+        group size or number of processes.
+    warmup_steps : int
+        λ(t) = λ · min(1, (t / warmup_steps)²).
+    min_terms : int
+        ℓ0 mask: only vectors with more active terms are taxed (0: all are).
+    df_every : int
+        DF-FLOPS only: steps between estimates of the document frequencies.
+    """
+
+    kind: Literal["flops", "idf-flops", "df-flops", "l1"] = "flops"
+    weight: float = Field(default=1e-3, gt=0)
+    warmup_steps: int = Field(default=1000, ge=0)
+    min_terms: int = Field(default=0, ge=0)
+    df_every: int = Field(default=100, ge=1)
+
+
+class ControllerConfig(Config):
+    """Steers λ of the document regulariser to a budget instead of fixing it.
+
+    Attributes
+    ----------
+    target_doc_terms : float
+        Mean active terms of a training document at the end.
+    ramp_steps : int
+        The set point falls geometrically from the first measurement to the target.
+    gain, damping : float
+        Proportional to the log of the excess, and to its change: larger is faster and rougher.
+    min_weight, max_weight : float
+        Bounds of λ.
+    """
+
+    target_doc_terms: float = Field(gt=0)
+    ramp_steps: int = Field(default=1000, ge=1)
+    gain: float = Field(default=0.02, gt=0)
+    damping: float = Field(default=1.0, ge=0)
+    min_weight: float = Field(default=1e-8, gt=0)
+    max_weight: float = Field(default=10.0, gt=0)
+
+
+class OptimizerConfig(Config):
+    """AdamW with a warm-up and a linear or cosine decay.
+
+    Attributes
+    ----------
+    query_weights_learning_rate : float
+        For the lookup of the query side.
+    """
+
+    learning_rate: float = Field(default=2e-5, gt=0)
+    query_weights_learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = Field(default=1e-8, gt=0)
+    warmup_steps: int = Field(default=500, ge=0)
+    decay: Literal["linear", "cosine", "none"] = "linear"
+    max_gradient_norm: float = Field(default=1.0, gt=0)
+
+
+class WarmupConfig(Config):
+    """Masked-LM training on the passages, before the ranking: for a backbone with a fresh head.
+
+    Attributes
+    ----------
+    steps : int
+        0 skips the stage.
+    batch_size : int
+        Passages a step.
+    mask_share : float
+        Share of tokens to be predicted (80 % masked, 10 % random, 10 % kept, as BERT's).
+    """
+
+    steps: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=256, ge=1)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    warmup_steps: int = Field(default=200, ge=0)
+    mask_share: float = Field(default=0.15, gt=0, lt=1)
+    max_tokens: int = Field(default=128, ge=8)
+
+
+class ExecutionConfig(Config):
+    """How a step is cut to fit memory; none of it changes the result.
+
+    Attributes
+    ----------
+    micro_documents : int
+        Documents a forward pass; sorted by length, so that padding is small.
+    cache_gradients : bool
+        Encode without graph, take the loss's gradient by the vectors, encode again with it
+        (GradCache): memory of one micro batch, a second forward pass of time.
+    checkpoint_layers : bool
+        Recompute the backbone's layers in the backward pass.
+    precision : {"auto", "f32", "bf16"}
+        ``auto`` is bf16 on a GPU that has it, else f32.
+    projection_bytes : int
+        Memory of the vocabulary logits at a time.
+    """
+
+    micro_documents: int = Field(default=256, ge=1)
+    cache_gradients: bool = False
+    checkpoint_layers: bool = False
+    precision: Literal["auto", "f32", "bf16"] = "auto"
+    projection_bytes: int = Field(default=1 << 28, ge=1 << 16)
+
+
+class TrainConfig(Config):
+    """One trained model.
+
+    Attributes
+    ----------
+    steps : int
+        Optimiser steps of the ranking stage.
+    batch_queries : int
+        Queries a step, over all processes.
+    documents_per_query : int
+        The positive and its drawn negatives.
+    teacher_scale : float
+        Scale of the mixed, row-wise min-max normalised teacher scores.
+    start_terms : int
+        Sparse start: the output bias is shifted so that a document begins with about so many
+        active terms (0: no shift).
+    licence : str
+        Of the saved model, for its card.
+    save_dtype : {"f16", "f32"}
+        Number format of the saved weights.
+    log_every, checkpoint_every, evaluate_every : int
+        In steps; evaluation also at the end (0: only there).
+    """
+
+    name: str = Field(default="model", pattern=r"^[A-Za-z0-9_.-]+$")
+    seed: int = Field(default=13, ge=0)
+    licence: str = "apache-2.0"
+    save_dtype: Literal["f16", "f32"] = "f16"
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    warmup: WarmupConfig = WarmupConfig()
+    teachers: tuple[TeacherConfig, ...] = ()
+    teacher_scale: float = Field(default=30.0, gt=0)
+    negatives: NegativesConfig | None = None
+    losses: tuple[LossConfig, ...] = (InfoNCEConfig(),)
+    document_regularizer: RegularizerConfig | None = RegularizerConfig()
+    query_regularizer: RegularizerConfig | None = None
+    controller: ControllerConfig | None = None
+    optimizer: OptimizerConfig = OptimizerConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+    steps: int = Field(default=10_000, ge=1)
+    batch_queries: int = Field(default=32, ge=1)
+    documents_per_query: int = Field(default=2, ge=1)
+    start_terms: int = Field(default=0, ge=0)
+    log_every: int = Field(default=50, ge=1)
+    checkpoint_every: int = Field(default=1000, ge=1)
+    evaluate_every: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        names = [t.name for t in self.teachers]
+        if len(set(names)) != len(names):
+            raise ValueError(f"teacher names must differ, got {names}")
+        if self.negatives is not None and self.negatives.teacher not in names:
+            raise ValueError(f"negatives.teacher {self.negatives.teacher!r} is none of {names}")
+        distils = [loss for loss in self.losses if loss.kind != "info-nce"]
+        if distils and not self.teachers:
+            raise ValueError(f"the loss {distils[0].kind!r} needs a teacher")
+        own_only = [t.name for t in self.teachers if t.kind == "scores"]
+        if own_only and any(getattr(x, "candidates", "own") == "batch" for x in distils):
+            raise ValueError(f"{own_only[0]!r} scores own candidates only: set candidates = 'own'")
+        if self.controller is not None and self.document_regularizer is None:
+            raise ValueError("a controller needs a document_regularizer to steer")
+        return self

@@ -1,0 +1,281 @@
+"""From a recipe to a model: the stages, each a product on disk that is not made twice.
+
+::
+
+    DATA/pairs/            tokenised pairs                      stage "tokenise"
+    DATA/teachers/NAME/    a teacher's vectors                  stage "teachers"
+    DATA/negatives/        mined passages                       stage "negatives"
+    OUT/warmup/            masked-LM checkpoint                 stage "warmup"
+    OUT/checkpoint/        the ranking's checkpoint             stage "train"
+    OUT/model/             the encoder                          stage "save"
+    OUT/log.jsonl          one line a logging step
+
+`DATA` is `OUT/data` unless it is named, so that recipes can share it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lsr.core.artifact import read_manifest
+from lsr.core.errors import ArtifactExistsError, ConfigError, ModelFormatError
+from lsr.encoders.torch_sides import MaskedLMSide
+from lsr.training.batches import Sampler, TeacherPanel
+from lsr.training.checkpoint import load_parameters
+from lsr.training.config import TrainConfig
+from lsr.training.distributed import Processes
+from lsr.training.negatives import mine_negatives, open_negatives
+from lsr.training.network import Network, build_network
+from lsr.training.pairs import PairTable, prepare_pairs
+from lsr.training.teachers import DenseTable, SparseTable, embed_teacher, open_teacher
+from lsr.training.tokens import DeviceTokens
+from lsr.training.train import Trainer, recipe_hash, write_json_line
+from lsr.training.warmup import shift_bias, warm_up
+
+__all__ = ["STAGES", "Pipeline"]
+
+STAGES = ("tokenise", "teachers", "negatives", "warmup", "train", "save")
+_log = logging.getLogger(__name__)
+# What changes where data lies or how often it is seen, not what the product holds.
+_NOT_THE_PRODUCT = {"pairs", "source_weights", "weight", "model"}
+
+
+@dataclass
+class Pipeline:
+    """Runs the stages of one recipe.
+
+    Attributes
+    ----------
+    config : TrainConfig
+        The recipe.
+    out : Path
+        The run's folder.
+    data : Path
+        Folder of the prepared data.
+    group : Processes
+        This process among all.
+    evaluate : callable, optional
+        See `Trainer`.
+    last_record : dict
+        What was logged last.
+    """
+
+    config: TrainConfig
+    out: Path
+    data: Path
+    group: Processes
+    evaluate: Callable[[Network], dict[str, float]] | None = None
+    last_record: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, stages: tuple[str, ...] = STAGES, *, minutes: float | None = None) -> bool:
+        """Run `stages` in order; return whether all of them were finished.
+
+        Parameters
+        ----------
+        stages : tuple of str
+            Some of `STAGES`.
+        minutes : float, optional
+            Save and stop after so long; run again to go on.
+
+        Raises
+        ------
+        ConfigError
+            For an unknown stage.
+        """
+        unknown = [s for s in stages if s not in STAGES]
+        if unknown:
+            raise ConfigError(f"Unknown stage {unknown[0]!r}.", hint=f"Stages: {', '.join(STAGES)}")
+        deadline = None if minutes is None else time.monotonic() + 60 * minutes
+        self.out.mkdir(parents=True, exist_ok=True)
+        for stage in STAGES:
+            if stage not in stages:
+                continue
+            began = time.perf_counter()
+            done = getattr(self, f"_{stage}")(deadline)
+            _log.info("Stage %s: %.1f s", stage, time.perf_counter() - began)
+            if not done:
+                _log.info("Time is up in stage %s; run the same command to go on.", stage)
+                return False
+        return True
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append to ``log.jsonl`` and tell the story on the logger."""
+        if not self.group.first:
+            return
+        record = {**record, "time": round(time.time(), 1)}
+        self.last_record = record
+        write_json_line(self.out / "log.jsonl", record)
+        shown = ("loss", "kl", "info_nce", "doc_terms", "query_terms", "flops", "lambda_doc",
+                 "teacher_top", "first_of_own", "dead_terms", "steps_per_s", "tokens_per_s")  # fmt: skip
+        story = " ".join(f"{k} {record[k]:.4g}" for k in shown if k in record)
+        if record["stage"] == "evaluate":
+            story = json.dumps({k: v for k, v in record.items() if k not in ("stage", "time")})
+        _log.info("%s %s: %s", record["stage"], record.get("step", ""), story)
+
+    # -- products ----------------------------------------------------------------------------
+
+    def pairs(self) -> PairTable:
+        """Return the tokenised pairs."""
+        return PairTable.open(self.data / "pairs")
+
+    def teacher_table(self, name: str) -> DenseTable | SparseTable:
+        """Return a teacher's vectors."""
+        return open_teacher(self.data / "teachers" / name)
+
+    def _stands(self, path: Path, kind: str, config: dict[str, Any]) -> bool:
+        """Return whether the product is there; one of another recipe is an error."""
+        if not path.is_dir():
+            return False
+        seen = read_manifest(path, kind=kind, format_version=1).config
+        other = sorted(
+            key
+            for key in seen.keys() | config.keys()
+            if key not in _NOT_THE_PRODUCT and seen.get(key) != config.get(key)
+        )
+        if other:
+            raise ArtifactExistsError(
+                f"{path} was made with other values of {', '.join(other)}.",
+                hint="Name another --data folder, or delete this product.",
+            )
+        _log.info("%s stands already", path)
+        return True
+
+    def _tokenise(self, deadline: float | None) -> bool:
+        from tokenizers import Tokenizer
+
+        path = self.data / "pairs"
+        if self._stands(path, "training-pairs", self.config.data.model_dump(mode="json")):
+            return True
+        file = Path(self.config.model.backbone) / "tokenizer.json"
+        if not file.is_file():
+            raise ModelFormatError(
+                f"{file.parent} has no tokenizer.json.", hint="Set model.backbone to a folder."
+            )
+        prepare_pairs(path, self.config.data, Tokenizer.from_file(str(file)), seed=self.config.seed)
+        return True
+
+    def _teachers(self, deadline: float | None) -> bool:
+        pairs = self.pairs()
+        for teacher in self.config.teachers:
+            if teacher.kind not in ("dense", "sparse"):
+                continue
+            path = self.data / "teachers" / teacher.name
+            if not self._stands(path, "training-teacher", teacher.model_dump(mode="json")):
+                embed_teacher(teacher, pairs, path, device=self.group.device)
+        return True
+
+    def _negatives(self, deadline: float | None) -> bool:
+        config = self.config.negatives
+        path = self.data / "negatives"
+        if config is None or self._stands(
+            path, "training-negatives", config.model_dump(mode="json")
+        ):
+            return True
+        table = self.teacher_table(config.teacher)
+        mine_negatives(config, self.pairs(), table, path, device=self.group.device)
+        return True
+
+    # -- network -----------------------------------------------------------------------------
+
+    def network(self, pairs: PairTable) -> Network:
+        """Return the untrained network on the device."""
+        torch.manual_seed(self.config.seed)
+        idf = torch.from_numpy(pairs.idf())
+        network, fresh = build_network(self.config, idf=idf, special=pairs.special)
+        if fresh and self.config.warmup.steps == 0:
+            _log.warning("The masked-LM head is fresh and there is no warm-up stage.")
+        return network.to(self.group.device)
+
+    def _warmup(self, deadline: float | None) -> bool:
+        config = self.config
+        if config.warmup.steps == 0 or config.model.document != "mlm":
+            return True
+        pairs = self.pairs()
+        side = self.network(pairs).document
+        if not isinstance(side, MaskedLMSide):
+            return True
+        tokens = DeviceTokens(pairs.passages, pairs.special, self.group.device)
+        return warm_up(
+            side, tokens, config, self.out / "warmup", special=pairs.special, group=self.group,
+            recipe_hash=self._warmup_hash(), log=self.log, deadline=deadline,
+        )  # fmt: skip
+
+    def _warmup_hash(self) -> str:
+        """Return the hash of what the warm-up depends on; the ranking may change afterwards."""
+        plain = TrainConfig(
+            seed=self.config.seed,
+            warmup=self.config.warmup,
+            model=self.config.model.model_copy(update={"query": "binary", "query_backbone": None}),
+        )
+        return recipe_hash(plain)
+
+    def _train(self, deadline: float | None) -> bool:
+        config = self.config
+        pairs = self.pairs()
+        network = self.network(pairs)
+        side = network.document
+        resumed = (self.out / "checkpoint").is_dir()
+        if config.warmup.steps and isinstance(side, MaskedLMSide) and not resumed:
+            load_parameters(self.out / "warmup", side)
+        if config.start_terms and isinstance(side, MaskedLMSide) and not resumed:
+            tokens = DeviceTokens(pairs.passages, pairs.special, self.group.device)
+            shift_bias(
+                side, tokens, start_terms=config.start_terms,
+                max_tokens=config.data.max_document_tokens, seed=config.seed,
+            )  # fmt: skip
+        trainer = Trainer(
+            config, network, pairs, self.sampler(pairs), self.panel(pairs), group=self.group,
+            checkpoint=self.out / "checkpoint", log=self.log, evaluate=self.evaluate,
+        )  # fmt: skip
+        return trainer.run(deadline=deadline)
+
+    def sampler(self, pairs: PairTable) -> Sampler:
+        """Return the sampler of the recipe."""
+        negatives: NDArray[np.int32] | None = None
+        if self.config.negatives is not None:
+            negatives = open_negatives(self.data / "negatives")
+        return Sampler(pairs, negatives, self.config)
+
+    def panel(self, pairs: PairTable) -> TeacherPanel:
+        """Return the teachers of the recipe."""
+        tables = {
+            t.name: self.teacher_table(t.name)
+            for t in self.config.teachers
+            if t.kind in ("dense", "sparse")
+        }
+        return TeacherPanel(self.config, tables, pairs, self.group.device)
+
+    def _logged(self) -> dict[str, Any]:
+        """Return the last training and the last evaluation record of the log, as one."""
+        last: dict[str, Any] = {}
+        log = self.out / "log.jsonl"
+        if log.is_file():
+            for line in log.read_text(encoding="utf-8").splitlines():
+                record = json.loads(line)
+                if record["stage"] != "warmup":
+                    last |= record
+        return last
+
+    def _save(self, deadline: float | None) -> bool:
+        if not self.group.first:
+            return True
+        from lsr.training.export import save_model
+
+        pairs = self.pairs()
+        network = self.network(pairs)
+        state = load_parameters(self.out / "checkpoint", network)
+        save_model(
+            network.cpu().eval(), self.config, pairs, self.out / "model",
+            step=int(state["step"]), figures=self._logged(),
+        )  # fmt: skip
+        return True
