@@ -25,6 +25,7 @@ from lsr.core.errors import (
     QueryError,
     ServiceError,
 )
+from lsr.core.settings import get_settings
 from serving import commands, server
 
 run = CliRunner()
@@ -125,9 +126,18 @@ def test_keys_are_made_listed_and_removed(app: typer.Typer, tmp_path: Path) -> N
     assert json.loads(run.invoke(app, ["keys", "list", *file, "--json"]).stdout)["keys"] == []
 
 
-def test_demo_builds_once_and_searches(app: typer.Typer) -> None:
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("LSR_HOME", str(tmp_path))
+    get_settings.cache_clear()
+    yield tmp_path
+    get_settings.cache_clear()
+
+
+def test_demo_builds_once_and_searches(app: typer.Typer, home: Path) -> None:
     first = json.loads(run.invoke(app, ["demo", "--no-serve", "--json", "-q"]).stdout)
     assert not first["reused"]
+    assert Path(first["index"]).is_relative_to(home)
     assert first["n_documents"] == 2067
     assert first["seconds"] < 30
     best = [search["hits"][0] for search in first["searches"]]
