@@ -77,8 +77,8 @@ class ClusteredParams(Config):
 
     def blocks_for(self, k: int) -> int:
         """Return the blocks to visit for depth `k`: at least k, growing with k to the .75."""
-        return max(round(self.max_blocks * max(1.0, (k / 10) ** 0.75)), k)
+        return max(round(self.max_blocks * max(1.0, float((k / 10) ** 0.75))), k)
 
     def super_blocks_for(self, k: int) -> int:
         """Return the super-blocks to expand for depth `k`, growing like `blocks_for`."""
-        return max(round(self.max_super_blocks * max(1.0, (k / 10) ** 0.5)), k)
+        return max(round(self.max_super_blocks * max(1.0, float((k / 10) ** 0.5))), k)

@@ -65,14 +65,23 @@ class ForwardIndex:
         """Number of rows."""
         return len(self.pointers) - 1
 
-    def document(self, row: int) -> SparseVector:
-        """Return the vector of a row as it is scored in the end, terms ascending."""
-        here = slice(int(self.pointers[row]), int(self.pointers[row + 1]))
+    def rows(self, first: int, last: int) -> SparseMatrix:
+        """Return the vectors of the rows ``first:last`` as they are scored in the end."""
+        here = slice(int(self.pointers[first]), int(self.pointers[last]))
         terms = self.terms[here].astype(np.int32)
         weights = self.quantization.weights(self.fine[here])
-        order = np.argsort(terms)
-        kept = order[weights[order] > 0]
-        return SparseVector(terms[kept], weights[kept], self.vocabulary_size)
+        row_of = np.repeat(np.arange(last - first), np.diff(self.pointers[first : last + 1]))
+        order = np.lexsort((terms, row_of))
+        # A weight too small for a half float has become 0.
+        order = order[weights[order] > 0]
+        indptr = np.zeros(last - first + 1, dtype=np.int64)
+        np.cumsum(np.bincount(row_of[order], minlength=last - first), out=indptr[1:])
+        shape = (last - first, self.vocabulary_size)
+        return SparseMatrix(indptr, terms[order], weights[order], shape)
+
+    def document(self, row: int) -> SparseVector:
+        """Return the vector of a row as it is scored in the end."""
+        return self.rows(row, row + 1).row(0)
 
     def details(self) -> dict[str, Any]:
         """Return what `open` needs beside the arrays."""
@@ -100,12 +109,19 @@ class ForwardIndex:
         }
 
 
-def build_forward(source: RowSource, allocate: Allocate, *, n_threads: int) -> ForwardIndex:
+def build_forward(
+    source: RowSource,
+    allocate: Allocate,
+    *,
+    n_threads: int,
+    quantization: Quantization | None = None,
+) -> ForwardIndex:
     """Fill new arrays ``forward/…`` with the rows of `source`, in their order.
 
     At most `n_threads` chunks of rows are in memory at once; the result does not depend on it.
+    A `quantization` given spares a walk over the source to find it.
     """
-    quantization = Quantization.of(source)
+    quantization = quantization or Quantization.of(source)
     wide = source.vocabulary_size > 65_536
     pointers = allocate("forward/pointers", np.int64, (source.n_documents + 1,))
     terms = allocate("forward/terms", np.uint32 if wide else np.uint16, (source.nnz,))

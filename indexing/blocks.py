@@ -1,0 +1,179 @@
+"""Block maxima: for every block of four documents, an upper bound of each term's weight.
+
+Frequent terms have a dense row of 4-bit levels over all blocks; the other terms have lists, chunk
+by chunk (`indexing.kernels_blocks` has the geometry). Both are relative to the term's largest
+weight in the collection, so that a rare or light term is not coarser than a heavy one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing import kernels_blocks as kernels
+from indexing.forward import Allocate, ForwardIndex
+from indexing.jit import read_only
+from indexing.kernels_blocks import (
+    BLOCK_ROWS,
+    CHUNK_BLOCKS,
+    CHUNK_BYTES,
+    SUPER_BLOCKS,
+)
+from indexing.threads import run_parallel
+from lsr.core.artifact import open_array
+from lsr.core.manifest import Manifest
+from lsr.core.sparse import Float32Array, Int32Array, Int64Array, UInt8Array, UInt16Array
+
+__all__ = ["BlockMaxima", "build_blocks", "row_bytes"]
+
+PART_BLOCKS = 16_384
+"""Blocks that one thread fills at a time; a chunk is four parts."""
+
+_ALIGN_BYTES = 64
+
+
+def row_bytes(n_documents: int) -> int:
+    """Return the bytes of a dense row: 8 for 16 blocks, in whole cache lines."""
+    n_super = -(-n_documents // (BLOCK_ROWS * SUPER_BLOCKS))
+    return -(-n_super * 8 // _ALIGN_BYTES) * _ALIGN_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMaxima:
+    """The maxima of all blocks.
+
+    Attributes
+    ----------
+    term_max : float32, shape (n_terms,)
+        Largest stored weight of each term (as half floats hold it), 0 for a term not there.
+    dense_row : int32, shape (n_terms,)
+        Row of `dense`, or -1.
+    dense : uint8, shape (n_dense, row_bytes)
+        Two 4-bit levels a byte.
+    list_pointers : int64, shape (n_chunks * n_terms + 1,)
+        Entries of term `t` in chunk `c` are ``list_pointers[c * n_terms + t]`` to the next one.
+    list_slots, list_levels : uint16, uint8, shape (n_entries,)
+        Slot within the chunk, blocks ascending; level of 255.
+    """
+
+    term_max: Float32Array
+    dense_row: Int32Array
+    dense: UInt8Array
+    list_pointers: Int64Array
+    list_slots: UInt16Array
+    list_levels: UInt8Array
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays by the name they are stored under."""
+        return {f"blocks/{name}": getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def open(cls, path: Path, manifest: Manifest) -> BlockMaxima:
+        """Return the memory-mapped maxima that `build_blocks` wrote."""
+        return cls(*(open_array(path, f"blocks/{name}", manifest) for name in cls.__slots__))
+
+
+def build_blocks(
+    forward: ForwardIndex,
+    allocate: Allocate,
+    *,
+    dense_share: float,
+    n_threads: int,
+    advance: Callable[[int], None],
+) -> BlockMaxima:
+    """Fill new arrays ``blocks/…`` with the maxima of a forward index in clustered order.
+
+    Parameters
+    ----------
+    forward : ForwardIndex
+    allocate : callable
+    dense_share : float
+        Terms in more than this share of the blocks get a dense row.
+    n_threads : int
+    advance : callable
+        Called with the number of blocks done; each is counted twice.
+    """
+    n_terms = forward.vocabulary_size
+    n_blocks = -(-forward.n_documents // BLOCK_ROWS)
+    n_chunks = -(-n_blocks // CHUNK_BLOCKS)
+    parts = [(at, min(n_blocks, at + PART_BLOCKS)) for at in range(0, n_blocks, PART_BLOCKS)]
+    counts = np.zeros((len(parts), n_terms), dtype=np.int32)
+    part_max = np.zeros((max(1, len(parts)), n_terms), dtype=np.float32)
+
+    def count(item: int) -> None:
+        first, last = parts[item]
+        kernels.count_block_terms(
+            forward.pointers,
+            forward.terms,
+            forward.fine,
+            first,
+            last,
+            np.empty(n_terms, dtype=np.int64),
+            counts[item],
+        )
+        rows = min(forward.n_documents, last * BLOCK_ROWS)
+        here = slice(int(forward.pointers[first * BLOCK_ROWS]), int(forward.pointers[rows]))
+        kernels.term_maxima(forward.terms[here], forward.fine[here], part_max[item])
+        advance(last - first)
+
+    run_parallel(count, len(parts), n_threads)
+    term_max = allocate("blocks/term_max", np.float32, (n_terms,))
+    term_max[:] = part_max.max(axis=0)
+    is_dense = counts.sum(axis=0, dtype=np.int64) > dense_share * n_blocks
+    dense_row = allocate("blocks/dense_row", np.int32, (n_terms,))
+    dense_row[:] = np.where(is_dense, np.cumsum(is_dense) - 1, -1)
+    width = row_bytes(forward.n_documents)
+    dense = allocate("blocks/dense", np.uint8, (int(is_dense.sum()), width))
+    dense[:] = 0
+    counts[:, is_dense] = 0
+
+    # Lists by chunk, then term, then block; a part's entries stand where its blocks come.
+    starts = np.zeros((len(parts), n_terms), dtype=np.int64)
+    pointers = allocate("blocks/list_pointers", np.int64, (n_chunks * n_terms + 1,))
+    pointers[0] = 0
+    at = 0
+    for chunk in range(n_chunks):
+        here = slice(chunk * 4, min(len(parts), chunk * 4 + 4))
+        sizes = counts[here].sum(axis=0, dtype=np.int64)
+        ends = at + np.cumsum(sizes)
+        pointers[chunk * n_terms + 1 : (chunk + 1) * n_terms + 1] = ends
+        starts[here] = (ends - sizes) + np.cumsum(counts[here], axis=0) - counts[here]
+        at = int(ends[-1]) if n_terms else at
+    slots = allocate("blocks/list_slots", np.uint16, (at,))
+    levels = allocate("blocks/list_levels", np.uint8, (at,))
+    # Plain ndarrays: numba compiles memmap's subclass apart.
+    fixed_max, fixed_row = read_only(np.asarray(term_max)), read_only(np.asarray(dense_row))
+
+    def fill(item: int) -> None:
+        first, last = parts[item]
+        chunk_start = (first // CHUNK_BLOCKS) * CHUNK_BYTES
+        kernels.fill_block_maxima(
+            forward.pointers,
+            forward.terms,
+            forward.fine,
+            first,
+            last,
+            min(CHUNK_BYTES, width - chunk_start),
+            fixed_max,
+            fixed_row,
+            np.asarray(dense),
+            starts[item],
+            np.asarray(slots),
+            np.asarray(levels),
+            np.zeros(n_terms, dtype=np.float32),
+            np.empty(n_terms, dtype=np.int32),
+        )
+        advance(last - first)
+
+    run_parallel(fill, len(parts), n_threads)
+    return BlockMaxima(
+        *(
+            read_only(np.asarray(array))
+            for array in (term_max, dense_row, dense, pointers, slots, levels)
+        )
+    )

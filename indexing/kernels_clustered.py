@@ -1,0 +1,996 @@
+"""Numba kernels of clustered search: estimate all blocks, visit the best, score exactly.
+
+Rules as in `indexing.kernels`; the geometry of blocks is in `indexing.kernels_blocks`. Weights are
+in the units of the stored half floats until a score leaves: one multiplication by a power of two.
+
+Estimates are integers that never understate: the *scale* turns a score into units such that all
+query terms together stay within 16 bits. Twins are in `indexing.reference_clustered`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from indexing.jit import half_to_float, jit, prefetch
+from indexing.kernels import heap_drain, heap_insert
+from indexing.kernels_blocks import BLOCK_ROWS, CHUNK_BLOCKS, CHUNK_BYTES, SUPER_BLOCKS
+
+__all__ = [
+    "GROUP",
+    "MAX_TERMS",
+    "STATS",
+    "add_dense",
+    "block_of",
+    "clustered_search",
+    "estimate_blocks",
+    "score_fine",
+    "slot_of",
+    "threshold_for",
+]
+
+U = np.uint64
+
+GROUP = 8
+"""Blocks whose maximum is looked at first; they lie an eighth of a chunk apart."""
+
+MAX_TERMS = 2_048
+"""Query terms that take part in estimates; the others add a constant to every bound."""
+
+STATS = 4
+"""Counters a query leaves: blocks estimated above the threshold, blocks visited, documents scored,
+documents scored again."""
+
+_TILE_BYTES = 4_096
+_LIMIT = 65_535
+_NO_BOUND = 1 << 20
+_ROW_MASK = np.uint64(0xFFFFFFFF)
+
+
+@jit
+def block_of(position, chunk_bytes, chunk):
+    """Return the block at a slot of a chunk."""
+    high = U(0)
+    byte = U(position)
+    if byte >= U(chunk_bytes):
+        high = U(1)
+        byte -= U(chunk_bytes)
+    local = (byte >> U(3)) * U(SUPER_BLOCKS) + high * U(8) + (byte & U(7))
+    return U(chunk) * U(CHUNK_BLOCKS) + local
+
+
+@jit
+def term_threshold(weights, mass, max_terms):
+    """Return the smallest weight of the heaviest terms that cover `mass` of all weight.
+
+    At most about `max_terms` terms are at or above it; 0 if all terms are.
+    """
+    n = U(len(weights))
+    total = np.float64(0)
+    heaviest = np.float32(0)
+    for j in range(n):
+        total += np.float64(weights[j])
+        heaviest = max(heaviest, weights[j])
+    if mass >= 1 and n <= U(max_terms):
+        return np.float32(0)
+    wanted = np.float64(mass) * total
+    low = np.float32(0)
+    high = heaviest
+    # Largest threshold whose terms cover the mass (or smallest that leaves few enough).
+    for _ in range(24):
+        middle = np.float32(0.5) * (low + high)
+        covered = np.float64(0)
+        count = U(0)
+        for j in range(n):
+            if weights[j] >= middle:
+                covered += np.float64(weights[j])
+                count += U(1)
+        if covered >= wanted or count > U(max_terms):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@jit
+def add_dense(low, high, dense, start, n, rows, weights, n_rows):
+    """Add rows of 4-bit levels, each times its weight, to accumulators; wraps at 16 bits.
+
+    Parameters
+    ----------
+    low, high : uint16, shape (>= n,)
+        Accumulators of the low and high halves of the bytes.
+    dense : uint8, shape (n_dense, row_bytes)
+    start, n : int
+        Bytes ``start:start + n`` of the rows.
+    rows : int64, shape (>= n_rows,)
+    weights : uint16, shape (>= n_rows,)
+    n_rows : int
+    """
+    mask = np.uint16(15)
+    shift = np.uint16(4)
+    j = U(0)
+    stop = U(start) + U(n)
+    while j + U(4) <= U(n_rows):
+        # Slices make the bounds plain to the vectoriser.
+        d0 = dense[U(rows[j]), U(start) : stop]
+        d1 = dense[U(rows[j + U(1)]), U(start) : stop]
+        d2 = dense[U(rows[j + U(2)]), U(start) : stop]
+        d3 = dense[U(rows[j + U(3)]), U(start) : stop]
+        w0 = weights[j]
+        w1 = weights[j + U(1)]
+        w2 = weights[j + U(2)]
+        w3 = weights[j + U(3)]
+        for x in range(U(n)):
+            e0 = np.uint16(d0[x])
+            e1 = np.uint16(d1[x])
+            e2 = np.uint16(d2[x])
+            e3 = np.uint16(d3[x])
+            low[x] = np.uint16(
+                low[x]
+                + np.uint16(e0 & mask) * w0
+                + np.uint16(e1 & mask) * w1
+                + np.uint16(e2 & mask) * w2
+                + np.uint16(e3 & mask) * w3
+            )
+            high[x] = np.uint16(
+                high[x]
+                + np.uint16(e0 >> shift) * w0
+                + np.uint16(e1 >> shift) * w1
+                + np.uint16(e2 >> shift) * w2
+                + np.uint16(e3 >> shift) * w3
+            )
+        j += U(4)
+    while j < U(n_rows):
+        d0 = dense[U(rows[j]), U(start) : stop]
+        w0 = weights[j]
+        for x in range(U(n)):
+            e0 = np.uint16(d0[x])
+            low[x] = np.uint16(low[x] + np.uint16(e0 & mask) * w0)
+            high[x] = np.uint16(high[x] + np.uint16(e0 >> shift) * w0)
+        j += U(1)
+
+
+@jit
+def group_maxima(accumulator, groups):
+    """Write the maximum of every `GROUP` accumulators that lie ``len(groups)`` apart."""
+    n = U(len(groups))
+    a0 = accumulator[U(0) : n]
+    a1 = accumulator[n : U(2) * n]
+    a2 = accumulator[U(2) * n : U(3) * n]
+    a3 = accumulator[U(3) * n : U(4) * n]
+    a4 = accumulator[U(4) * n : U(5) * n]
+    a5 = accumulator[U(5) * n : U(6) * n]
+    a6 = accumulator[U(6) * n : U(7) * n]
+    a7 = accumulator[U(7) * n : U(8) * n]
+    for x in range(n):
+        best = max(max(a0[x], a1[x]), max(a2[x], a3[x]))
+        groups[x] = max(best, max(max(a4[x], a5[x]), max(a6[x], a7[x])))
+
+
+@jit
+def query_scale(query_terms, query_weights, threshold, term_max):
+    """Return the units a score of 1 has in estimates, 0 if no term can contribute."""
+    bound = np.float64(0)
+    n_used = 0
+    for j in range(U(len(query_terms))):
+        if query_weights[j] >= threshold:
+            bound += np.float64(query_weights[j]) * np.float64(term_max[U(query_terms[j])])
+            n_used += 1
+    if bound <= 0:
+        return np.float64(0)
+    # Every term is rounded up: by less than 15 units in a dense row, 1 in a list.
+    return (np.float64(_LIMIT) - np.float64(16) * np.float64(min(n_used, MAX_TERMS))) / bound
+
+
+@jit
+def estimate_blocks(
+    query_terms,
+    query_weights,
+    threshold,
+    scale,
+    n_terms,
+    term_max,
+    dense_row,
+    dense,
+    list_pointers,
+    list_slots,
+    list_levels,
+    rows,
+    weights,
+    accumulator,
+    groups,
+):
+    """Write an upper bound, in units, of the score that each block's documents can have.
+
+    Parameters
+    ----------
+    query_terms, query_weights : int32, float32, shape (nnz,)
+    threshold : float
+        Terms below this weight are left out.
+    scale : float
+        Units of a score of 1.
+    n_terms : int
+    term_max, dense_row, dense, list_pointers, list_slots, list_levels
+        See `indexing.blocks.BlockMaxima`.
+    rows, weights : int64, uint16, shape (>= MAX_TERMS,)
+        Scratch.
+    accumulator : uint16, shape (2 * row_bytes,)
+        By chunk, then slot.
+    groups : uint16, shape (row_bytes // 4,)
+        Maxima of groups, by chunk.
+    """
+    row_bytes = U(dense.shape[1])
+    n_rows = U(0)
+    n_query = U(len(query_terms))
+    n_used = U(0)
+    for j in range(n_query):
+        t = U(query_terms[j])
+        if query_weights[j] < threshold or n_used == U(MAX_TERMS):
+            continue
+        n_used += U(1)
+        if dense_row[t] >= 0:
+            unit = np.float64(query_weights[j]) * np.float64(term_max[t]) * scale / np.float64(15)
+            rows[n_rows] = dense_row[t]
+            weights[n_rows] = np.uint16(np.ceil(unit))
+            n_rows += U(1)
+    chunk = U(0)
+    chunk_start = U(0)
+    while chunk_start < row_bytes:
+        chunk_bytes = min(U(CHUNK_BYTES), row_bytes - chunk_start)
+        here = accumulator[U(2) * chunk_start : U(2) * (chunk_start + chunk_bytes)]
+        for x in range(U(2) * chunk_bytes):
+            here[x] = np.uint16(0)
+        n_used = U(0)
+        for j in range(n_query):
+            t = U(query_terms[j])
+            if query_weights[j] < threshold or n_used == U(MAX_TERMS):
+                continue
+            n_used += U(1)
+            if dense_row[t] < 0:
+                at = chunk * U(n_terms) + t
+                # 24 bits for the weight: level * weight / 2^16, rounded up, loses nothing.
+                unit = np.float64(query_weights[j]) * np.float64(term_max[t]) * scale
+                weight = U(np.ceil(unit * (np.float64(65536) / np.float64(255))))
+                for p in range(U(list_pointers[at]), U(list_pointers[at + U(1)])):
+                    slot = U(list_slots[p])
+                    value = (U(list_levels[p]) * weight + U(65535)) >> U(16)
+                    here[slot] = np.uint16(U(here[slot]) + value)
+        tile = U(0)
+        while tile < chunk_bytes:
+            n = min(U(_TILE_BYTES), chunk_bytes - tile)
+            add_dense(
+                here[tile : tile + n],
+                here[chunk_bytes + tile : chunk_bytes + tile + n],
+                dense,
+                chunk_start + tile,
+                n,
+                rows,
+                weights,
+                n_rows,
+            )
+            tile += n
+        quarter = chunk_start >> U(2)
+        group_maxima(here, groups[quarter : quarter + (chunk_bytes >> U(2))])
+        chunk += U(1)
+        chunk_start += chunk_bytes
+
+
+@jit
+def count_from(values, least):
+    """Return how many values are at least `least`."""
+    count = np.uint32(0)
+    for i in range(U(len(values))):
+        count += np.uint32(values[i] >= least)
+    return count
+
+
+@jit
+def threshold_for(groups, wanted):
+    """Return a threshold, at least 1, that at least `wanted` groups reach if so many are not 0.
+
+    The largest such threshold up to 1/1024 of the best group.
+    """
+    best = np.uint16(0)
+    for i in range(U(len(groups))):
+        best = max(best, groups[i])
+    low = np.int64(1)
+    high = np.int64(best) + 1
+    step = max(np.int64(1), high >> 10)
+    while high - low > step:
+        middle = (low + high) >> 1
+        if np.int64(count_from(groups, np.uint16(middle))) >= wanted:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@jit
+def collect_blocks(accumulator, groups, row_bytes, least, below, candidates, estimates):
+    """List the blocks with an estimate in ``[least, below)``; return how many."""
+    n = U(0)
+    chunk = U(0)
+    chunk_start = U(0)
+    bar = np.uint16(min(np.int64(least), np.int64(65535)))
+    if least > 65535:
+        return 0
+    while chunk_start < U(row_bytes):
+        chunk_bytes = min(U(CHUNK_BYTES), U(row_bytes) - chunk_start)
+        here = accumulator[U(2) * chunk_start : U(2) * (chunk_start + chunk_bytes)]
+        n_groups = chunk_bytes >> U(2)
+        of_chunk = groups[chunk_start >> U(2) : (chunk_start >> U(2)) + n_groups]
+        for x in range(n_groups):
+            if of_chunk[x] >= bar:
+                slot = x
+                for _ in range(GROUP):
+                    value = np.int64(here[slot])
+                    if value >= np.int64(least) and value < np.int64(below):
+                        candidates[n] = np.uint32(block_of(slot, chunk_bytes, chunk))
+                        estimates[n] = np.uint16(value)
+                        n += U(1)
+                    slot += n_groups
+        chunk += U(1)
+        chunk_start += chunk_bytes
+    return np.int64(n)
+
+
+@jit
+def order_blocks(estimates, n, counts, order):
+    """Write the positions of ``estimates[:n]``, the larger first (in 256 buckets)."""
+    for i in range(U(257)):
+        counts[i] = 0
+    for i in range(U(n)):
+        counts[U(256) - (U(estimates[i]) >> U(8))] += 1
+    total = np.int64(0)
+    for i in range(U(257)):
+        here = counts[i]
+        counts[i] = total
+        total += here
+    for i in range(U(n)):
+        bucket = U(256) - (U(estimates[i]) >> U(8))
+        order[U(counts[bucket])] = np.uint32(i)
+        counts[bucket] += 1
+
+
+@jit
+def score_coarse(pointers, terms, coarse, query, position):
+    """Return a document's inner product with the query, both in 8 bits."""
+    total = np.int32(0)
+    for p in range(U(pointers[U(position)]), U(pointers[U(position) + U(1)])):
+        total += np.int32(query[U(terms[p])]) * np.int32(coarse[p])
+    return total
+
+
+@jit
+def score_fine(pointers, terms, fine, query, position):
+    """Return a document's score in float32, summed as even postings plus odd ones.
+
+    The two sums run side by side; products are rounded (no fused multiply-add), so the bits of the
+    result are the same on every machine.
+    """
+    p = U(pointers[U(position)])
+    stop = U(pointers[U(position) + U(1)])
+    even = np.float32(0)
+    odd = np.float32(0)
+    while p + U(1) < stop:
+        even += query[U(terms[p])] * half_to_float(fine[p])
+        odd += query[U(terms[p + U(1)])] * half_to_float(fine[p + U(1)])
+        p += U(2)
+    if p < stop:
+        even += query[U(terms[p])] * half_to_float(fine[p])
+    return even + odd
+
+
+@jit
+def prefetch_coarse(pointers, terms, coarse, first, last):
+    """Ask for the terms and coarse weights of the documents ``first:last``."""
+    start = U(pointers[U(first)])
+    stop = U(pointers[U(last)])
+    p = start
+    while p < stop:
+        prefetch(terms, p)
+        p += U(32)
+    p = start
+    while p < stop:
+        prefetch(coarse, p)
+        p += U(64)
+
+
+@jit
+def prefetch_fine(pointers, terms, fine, first, last):
+    """Ask for the terms and fine weights of the documents ``first:last``."""
+    p = U(pointers[U(first)])
+    stop = U(pointers[U(last)])
+    while p < stop:
+        prefetch(terms, p)
+        prefetch(fine, p)
+        p += U(32)
+
+
+@jit
+def count_heap_insert(heap, size, k, value):
+    """Insert `value` into the min-heap of the best `k` coarse scores; return the new size."""
+    if size < k:
+        at = U(size)
+        while at > U(0):
+            parent = (at - U(1)) >> U(1)
+            if heap[parent] <= value:
+                break
+            heap[at] = heap[parent]
+            at = parent
+        heap[at] = value
+        return size + 1
+    if value <= heap[U(0)]:
+        return size
+    at = U(0)
+    n = U(k)
+    while True:
+        child = U(2) * at + U(1)
+        if child >= n:
+            break
+        if child + U(1) < n and heap[child + U(1)] < heap[child]:
+            child += U(1)
+        if heap[child] >= value:
+            break
+        heap[at] = heap[child]
+        at = child
+    heap[at] = value
+    return size
+
+
+@jit
+def is_allowed(allowed, row):
+    """Return whether the bit of a row is set."""
+    return (allowed[U(row) >> U(6)] >> (U(row) & U(63))) & U(1) != U(0)
+
+
+@jit
+def slot_of(block, row_bytes):
+    """Return where a block's accumulator stands, counted over all chunks."""
+    chunk_start = (U(block) // U(CHUNK_BLOCKS)) * U(CHUNK_BYTES)
+    chunk_bytes = min(U(CHUNK_BYTES), U(row_bytes) - chunk_start)
+    local = U(block) % U(CHUNK_BLOCKS)
+    byte = (local >> U(4)) * U(8) + (local & U(7))
+    return U(2) * chunk_start + byte + ((local >> U(3)) & U(1)) * chunk_bytes
+
+
+@jit
+def push_fine(score, row, inverse_fine_scale, cell, cell_bits, heap, size, k):
+    """Insert a document into the result heap if it belongs there; return the new size."""
+    cell[0] = score * inverse_fine_scale
+    if cell[0] <= 0:
+        return size
+    key = (U(cell_bits[0]) << U(32)) | (_ROW_MASK - U(row))
+    if size < k or key > heap[0]:
+        return heap_insert(heap, size, k, key)
+    return size
+
+
+@jit
+def kth_units(heap, cell, cell_bits, scale, inverse_fine_scale):
+    """Return the k-th score in units of estimates, rounded down with a margin for float32 sums."""
+    cell_bits[0] = np.int32(heap[0] >> U(32))
+    units = np.float64(cell[0]) / np.float64(inverse_fine_scale) * scale
+    return np.int64(np.floor(units * (1 - 1e-4)))
+
+
+@jit
+def left_out(query_terms, query_weights, term_max):
+    """Return the most that the terms beyond `MAX_TERMS` can add to a score."""
+    total = np.float64(0)
+    for j in range(U(MAX_TERMS), U(len(query_terms))):
+        total += np.float64(query_weights[j]) * np.float64(term_max[U(query_terms[j])])
+    return total
+
+
+@jit
+def list_blocks(
+    accumulator, groups, row_bytes, chosen, least, below, candidates, estimates, counts, order
+):
+    """List the blocks (of the chosen ones) with an estimate in ``[least, below)``, best first.
+
+    Returns how many there are: ``candidates[order[i]]`` is the i-th, up to 256ths of the range.
+    """
+    n = np.int64(0)
+    if len(chosen) > 0:
+        for i in range(U(len(chosen))):
+            estimate = accumulator[slot_of(chosen[i], row_bytes)]
+            if np.int64(estimate) >= least and np.int64(estimate) < below:
+                candidates[n] = chosen[i]
+                estimates[n] = estimate
+                n += 1
+    else:
+        n = collect_blocks(accumulator, groups, row_bytes, least, below, candidates, estimates)
+    order_blocks(estimates, n, counts, order)
+    return n
+
+
+@jit
+def visit_coarse(
+    candidates,
+    estimates,
+    order,
+    n_candidates,
+    max_visits,
+    bar_factor,
+    document_rows,
+    pointers,
+    terms,
+    coarse,
+    coarse_query,
+    allowed,
+    k,
+    coarse_heap,
+    state,
+    visited,
+    found_scores,
+    found_positions,
+):
+    """Score the documents of blocks in 8 bits, best block first.
+
+    Ends after `max_visits` blocks once k documents matched, or when a block's estimate times
+    `bar_factor` (coarse score a unit, over the heap factor; 0: never) is below the k-th score.
+
+    Parameters
+    ----------
+    state : int64, shape (4,)
+        Size of `coarse_heap`, documents found, blocks visited, whether the bar ended it; updated.
+
+    The others are those of `clustered_search`.
+    """
+    n_documents = U(len(document_rows))
+    filtered = len(allowed) > 0
+    heap_size = state[0]
+    n_found = U(state[1])
+    n_visited = U(state[2])
+    n = U(n_candidates)
+    for i in range(min(U(3), n)):
+        first = U(candidates[order[i]]) * U(BLOCK_ROWS)
+        prefetch_coarse(pointers, terms, coarse, first, min(n_documents, first + U(BLOCK_ROWS)))
+    for i in range(n):
+        at = order[i]
+        if heap_size == k:
+            if i >= U(max_visits):
+                break
+            if bar_factor > 0 and estimates[at] * bar_factor < np.float64(coarse_heap[0]):
+                state[3] = 1
+                break
+        if i + U(6) < n:
+            prefetch(pointers, U(candidates[order[i + U(6)]]) * U(BLOCK_ROWS))
+        if i + U(3) < n:
+            first = U(candidates[order[i + U(3)]]) * U(BLOCK_ROWS)
+            prefetch_coarse(pointers, terms, coarse, first, min(n_documents, first + U(BLOCK_ROWS)))
+        block = candidates[at]
+        visited[n_visited] = block
+        n_visited += U(1)
+        first = U(block) * U(BLOCK_ROWS)
+        for position in range(first, min(n_documents, first + U(BLOCK_ROWS))):
+            if filtered and not is_allowed(allowed, document_rows[position]):
+                continue
+            score = score_coarse(pointers, terms, coarse, coarse_query, position)
+            found_scores[n_found] = score
+            found_positions[n_found] = np.int32(position)
+            n_found += U(1)
+            if score > 0:
+                heap_size = count_heap_insert(coarse_heap, heap_size, k, score)
+    state[0] = heap_size
+    state[1] = np.int64(n_found)
+    state[2] = np.int64(n_visited)
+
+
+@jit
+def rescore(
+    found_scores,
+    found_positions,
+    n_found,
+    least,
+    document_rows,
+    pointers,
+    terms,
+    fine,
+    fine_query,
+    inverse_fine_scale,
+    cell,
+    cell_bits,
+    heap,
+    k,
+    state,
+):
+    """Score the found documents of at least `least` from half floats; return the heap's size.
+
+    ``state[3]`` gets the number of documents scored.
+    """
+    n = U(0)
+    for i in range(U(n_found)):
+        if found_scores[i] >= least:
+            position = found_positions[i]
+            found_positions[n] = position
+            n += U(1)
+            prefetch_fine(pointers, terms, fine, position, U(position) + U(1))
+    size = 0
+    for i in range(n):
+        position = U(found_positions[i])
+        size = push_fine(
+            score_fine(pointers, terms, fine, fine_query, position),
+            document_rows[position],
+            inverse_fine_scale,
+            cell,
+            cell_bits,
+            heap,
+            size,
+            k,
+        )
+    state[3] = np.int64(n)
+    return size
+
+
+@jit
+def visit_fine(
+    candidates,
+    estimates,
+    order,
+    n_candidates,
+    slack,
+    scale,
+    document_rows,
+    pointers,
+    terms,
+    fine,
+    fine_query,
+    allowed,
+    inverse_fine_scale,
+    cell,
+    cell_bits,
+    heap,
+    size,
+    k,
+    stats,
+):
+    """Score the documents of the blocks whose bound reaches the k-th score; return the heap's size.
+
+    Parameters are those of `clustered_search`; `slack` is added to every estimate.
+    """
+    n_documents = U(len(document_rows))
+    filtered = len(allowed) > 0
+    n = U(n_candidates)
+    bar = np.int64(0)
+    if size == k:
+        bar = kth_units(heap, cell, cell_bits, scale, inverse_fine_scale) - slack
+    for i in range(n):
+        at = order[i]
+        if np.int64(estimates[at]) < bar:
+            # Buckets are coarse: a later block of the same bucket may still reach it.
+            if (U(estimates[at]) >> U(8)) < (U(bar) >> U(8)):
+                break
+            continue
+        if i + U(6) < n:
+            prefetch(pointers, U(candidates[order[i + U(6)]]) * U(BLOCK_ROWS))
+        if i + U(3) < n:
+            ahead = order[i + U(3)]
+            if np.int64(estimates[ahead]) >= bar:
+                first = U(candidates[ahead]) * U(BLOCK_ROWS)
+                prefetch_fine(pointers, terms, fine, first, min(n_documents, first + U(BLOCK_ROWS)))
+        first = U(candidates[at]) * U(BLOCK_ROWS)
+        stats[1] += 1
+        grown = False
+        for position in range(first, min(n_documents, first + U(BLOCK_ROWS))):
+            row = document_rows[position]
+            if filtered and not is_allowed(allowed, row):
+                continue
+            stats[2] += 1
+            score = score_fine(pointers, terms, fine, fine_query, position)
+            worst = heap[0]
+            before = size
+            size = push_fine(score, row, inverse_fine_scale, cell, cell_bits, heap, size, k)
+            grown = grown or size != before or (size > 0 and heap[0] != worst)
+        if grown and size == k:
+            bar = kth_units(heap, cell, cell_bits, scale, inverse_fine_scale) - slack
+    return size
+
+
+@jit
+def clustered_search(
+    document_rows,
+    pointers,
+    terms,
+    coarse,
+    fine,
+    term_max,
+    dense_row,
+    dense,
+    list_pointers,
+    list_slots,
+    list_levels,
+    inverse_fine_scale,
+    coarse_unit,
+    query_terms,
+    query_weights,
+    k,
+    mode,
+    mass,
+    heap_factor,
+    max_blocks,
+    rescore_share,
+    allowed,
+    chosen,
+    coarse_query,
+    fine_query,
+    rows,
+    weights,
+    accumulator,
+    groups,
+    candidates,
+    estimates,
+    counts,
+    order,
+    visited,
+    coarse_heap,
+    found_scores,
+    found_positions,
+    cell,
+    cell_bits,
+    heap,
+    state,
+    stats,
+    out_rows,
+    out_score_bits,
+):
+    """Write the best `k` rows of one query and return how many there are.
+
+    Parameters
+    ----------
+    document_rows : int32, shape (n_documents,)
+        Row of each position.
+    pointers, terms, coarse, fine
+        The forward index in clustered order; see `indexing.forward.ForwardIndex`.
+    term_max, dense_row, dense, list_pointers, list_slots, list_levels
+        See `indexing.blocks.BlockMaxima`.
+    inverse_fine_scale : float32
+        A score of stored weights times this is the true one.
+    coarse_unit : float
+        Coarse weight of a stored weight of 1.
+    query_terms, query_weights : int32, float32, shape (nnz,)
+    k, mode : int
+        Mode 0: approximate. 1: exact. 2: approximate, with a certificate in ``stats[4]``.
+    mass, heap_factor, max_blocks, rescore_share
+        See `indexing.config_clustered.ClusteredParams`.
+    allowed : uint64, shape (ceil(n_documents / 64),) or (0,)
+        Row bitmap; empty where every row may be a result.
+    chosen : uint32, shape (n,)
+        The only blocks with allowed rows where they are few, else empty.
+    coarse_query, fine_query : uint8, float32, shape (n_terms,)
+        Scratch, zeros before and after.
+    rows, weights : int64, uint16, shape (MAX_TERMS,)
+    accumulator, groups : uint16
+        See `estimate_blocks`.
+    candidates, estimates, order, visited : uint32, uint16, uint32, uint32, shape (2 * row_bytes,)
+    counts : int64, shape (257,)
+    coarse_heap : int32, shape (>= k,)
+    found_scores, found_positions : int32, shape (n_documents,)
+    cell, cell_bits : float32, int32, shape (1,)
+        The same memory.
+    heap : uint64, shape (>= k,)
+    state : int64, shape (4,)
+        Scratch.
+    stats : int64, shape (5,)
+        Written: see `STATS`; then whether the result is proven exact (modes 1 and 2).
+    out_rows, out_score_bits : int32, shape (>= k,)
+        Written.
+    """
+    n_terms = len(term_max)
+    row_bytes = dense.shape[1]
+    stats[:] = 0
+    heaviest = np.float32(0)
+    for j in range(U(len(query_terms))):
+        heaviest = max(heaviest, query_weights[j])
+    if heaviest <= 0:
+        return 0
+    # A sum of products of bytes must stay within 31 bits however long the query.
+    level = min(255, (2**31 - 1) // (255 * len(query_terms)))
+    coarse_scale = np.float64(level) / np.float64(heaviest)
+    for j in range(U(len(query_terms))):
+        t = U(query_terms[j])
+        coarse_query[t] = np.uint8(np.rint(np.float64(query_weights[j]) * coarse_scale))
+        fine_query[t] = query_weights[j]
+
+    size = 0
+    if mode != 1:
+        share = np.float64(mass)
+        while True:
+            threshold = term_threshold(query_weights, share, MAX_TERMS)
+            scale = query_scale(query_terms, query_weights, threshold, term_max)
+            state[:] = 0
+            size = 0
+            if scale > 0:
+                estimate_blocks(
+                    query_terms,
+                    query_weights,
+                    threshold,
+                    scale,
+                    n_terms,
+                    term_max,
+                    dense_row,
+                    dense,
+                    list_pointers,
+                    list_slots,
+                    list_levels,
+                    rows,
+                    weights,
+                    accumulator,
+                    groups,
+                )
+                per_unit = coarse_scale * np.float64(coarse_unit) / scale
+                bar_factor = np.float64(0)
+                if heap_factor > 0:
+                    bar_factor = per_unit / np.float64(heap_factor)
+                least = np.int64(1)
+                if len(chosen) == 0:
+                    least = threshold_for(groups, max_blocks)
+                below = np.int64(_NO_BOUND)
+                visits = np.int64(max_blocks) * 2 if heap_factor == 0 else np.int64(1) << 40
+                while True:
+                    n_candidates = list_blocks(
+                        accumulator,
+                        groups,
+                        row_bytes,
+                        chosen,
+                        least,
+                        below,
+                        candidates,
+                        estimates,
+                        counts,
+                        order,
+                    )
+                    stats[0] += n_candidates
+                    visit_coarse(
+                        candidates,
+                        estimates,
+                        order,
+                        n_candidates,
+                        visits,
+                        bar_factor,
+                        document_rows,
+                        pointers,
+                        terms,
+                        coarse,
+                        coarse_query,
+                        allowed,
+                        k,
+                        coarse_heap,
+                        state,
+                        visited,
+                        found_scores,
+                        found_positions,
+                    )
+                    # The list ran out: go on below it while results are missing, or while a
+                    # heap factor is in force and blocks reach its bar.
+                    if least <= 1 or state[3] != 0:
+                        break
+                    below = least
+                    least = np.int64(1)
+                    if state[0] == k:
+                        if heap_factor == 0:
+                            break
+                        least = max(least, np.int64(np.float64(coarse_heap[0]) / bar_factor))
+                        if least >= below:
+                            break
+                stats[1] = state[2]
+                stats[2] += state[1]
+                lowest = np.int64(0)
+                if state[0] == k and mode == 0:
+                    lowest = np.int64(np.float64(coarse_heap[0]) * np.float64(rescore_share))
+                size = rescore(
+                    found_scores,
+                    found_positions,
+                    state[1],
+                    lowest,
+                    document_rows,
+                    pointers,
+                    terms,
+                    fine,
+                    fine_query,
+                    inverse_fine_scale,
+                    cell,
+                    cell_bits,
+                    heap,
+                    k,
+                    state,
+                )
+                stats[3] += state[3]
+            if size == k or share >= 1:
+                break
+            # Documents that hold only the terms left out may be results: all terms then.
+            share = np.float64(1)
+    if mode != 0:
+        scale = query_scale(query_terms, query_weights, np.float32(0), term_max)
+        if scale > 0:
+            slack = np.int64(np.ceil(left_out(query_terms, query_weights, term_max) * scale))
+            estimate_blocks(
+                query_terms,
+                query_weights,
+                np.float32(0),
+                scale,
+                n_terms,
+                term_max,
+                dense_row,
+                dense,
+                list_pointers,
+                list_slots,
+                list_levels,
+                rows,
+                weights,
+                accumulator,
+                groups,
+            )
+            lowest = np.int64(0) if slack > 0 else np.int64(1)
+            if mode == 1:
+                least = lowest
+                if len(chosen) == 0:
+                    least = threshold_for(groups, max_blocks)
+                below = np.int64(_NO_BOUND)
+                while True:
+                    n_candidates = list_blocks(
+                        accumulator,
+                        groups,
+                        row_bytes,
+                        chosen,
+                        least,
+                        below,
+                        candidates,
+                        estimates,
+                        counts,
+                        order,
+                    )
+                    stats[0] += n_candidates
+                    size = visit_fine(
+                        candidates,
+                        estimates,
+                        order,
+                        n_candidates,
+                        slack,
+                        scale,
+                        document_rows,
+                        pointers,
+                        terms,
+                        fine,
+                        fine_query,
+                        allowed,
+                        inverse_fine_scale,
+                        cell,
+                        cell_bits,
+                        heap,
+                        size,
+                        k,
+                        stats,
+                    )
+                    if least <= lowest:
+                        break
+                    below = least
+                    least = lowest
+                    if size == k:
+                        bar = kth_units(heap, cell, cell_bits, scale, inverse_fine_scale)
+                        least = max(lowest, bar - slack)
+                        if least >= below:
+                            break
+                stats[4] = 1
+            else:
+                for i in range(U(state[2])):
+                    accumulator[slot_of(visited[i], row_bytes)] = np.uint16(0)
+                bar = lowest
+                if size == k:
+                    bar = max(
+                        lowest,
+                        kth_units(heap, cell, cell_bits, scale, inverse_fine_scale) - slack,
+                    )
+                if slack == 0:
+                    stats[4] = np.int64(count_from(accumulator, np.uint16(min(bar, 65535))) == 0)
+                else:
+                    stats[4] = 0
+        else:
+            stats[4] = 1
+    for j in range(U(len(query_terms))):
+        t = U(query_terms[j])
+        coarse_query[t] = np.uint8(0)
+        fine_query[t] = np.float32(0)
+    heap_drain(heap, size, out_rows, out_score_bits)
+    return size
