@@ -26,9 +26,12 @@ def register(app: typer.Typer) -> None:
         help="Measure quality, cost and significance; report; reproduce.",
         no_args_is_help=True,
     )
+    from eval.commands_compare import compare, sweep
     from eval.commands_suite import reproduce
 
     verbs.command("run")(run)
+    verbs.command("compare")(compare)
+    verbs.command("sweep")(sweep)
     verbs.command("reproduce")(reproduce)
     app.add_typer(verbs)
 
