@@ -6,10 +6,11 @@ combination fits: ``--set layout.kind=exact``.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from indexing.config_seismic import SeismicLayout
 from lsr.core.config import Config
 
 __all__ = ["ExactLayout", "IndexConfig", "Layout"]
@@ -21,7 +22,16 @@ class ExactLayout(Config):
     kind: Literal["exact"] = "exact"
 
 
-Layout: TypeAlias = ExactLayout
+def _default_layout(value: Any) -> Any:
+    # So that --set layout.… needs no kind beside it.
+    return {"kind": "exact", **value} if isinstance(value, dict) else value
+
+
+Layout: TypeAlias = Annotated[
+    ExactLayout | SeismicLayout,
+    Field(discriminator="kind"),
+    BeforeValidator(_default_layout),
+]
 
 
 class IndexConfig(Config):
@@ -29,7 +39,7 @@ class IndexConfig(Config):
 
     Attributes
     ----------
-    layout : ExactLayout
+    layout : ExactLayout or SeismicLayout
         What the index is made of, and its parameters.
     seed : int
         Of every random choice of the build; the result does not depend on the threads.

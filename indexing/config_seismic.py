@@ -8,9 +8,9 @@ Learned Sparse Representations. SIGIR 2024.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from lsr.core.config import Config
 
@@ -51,7 +51,16 @@ class GlobalThresholdPruning(Config):
     max_fraction: Annotated[float, Field(ge=1)] = 1.5
 
 
-Pruning: TypeAlias = Annotated[CapPruning | GlobalThresholdPruning, Field(discriminator="kind")]
+def _default_pruning(value: Any) -> Any:
+    # So that --set layout.pruning.n_postings=4000 needs no kind beside it.
+    return {"kind": "global-threshold", **value} if isinstance(value, dict) else value
+
+
+Pruning: TypeAlias = Annotated[
+    CapPruning | GlobalThresholdPruning,
+    Field(discriminator="kind"),
+    BeforeValidator(_default_pruning),
+]
 
 
 class SeismicLayout(Config):

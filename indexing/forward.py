@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,10 +150,21 @@ def build_forward(
         rows = row + np.cumsum([0, *(chunk.n_rows for chunk in batch)])
         starts = at + np.cumsum([0, *(chunk.nnz for chunk in batch)])
         jobs = list(zip(batch, rows.tolist(), starts.tolist(), strict=False))
-        run_parallel(lambda item, jobs=jobs: pack(*jobs[item]), len(jobs), n_threads)
+        run_parallel(partial(_run_job, pack, jobs), len(jobs), n_threads)
         row, at = int(rows[-1]), int(starts[-1])
     return ForwardIndex(
-        *(read_only(np.asarray(array)) for array in (pointers, terms, coarse, fine)),
+        read_only(pointers),
+        read_only(terms),
+        read_only(coarse),
+        read_only(fine),
         quantization,
         source.vocabulary_size,
     )
+
+
+def _run_job(
+    pack: Callable[[SparseMatrix, int, int], None],
+    jobs: list[tuple[SparseMatrix, int, int]],
+    item: int,
+) -> None:
+    pack(*jobs[item])

@@ -1,0 +1,242 @@
+"""Build of the Seismic layout: forward index, pruned lists, blocks, summaries; list by list.
+
+Arrays of an index, all by list, then by block or component:
+
+``blocks_of_list`` (n_terms + 1), ``block_starts`` (n_blocks + 1), ``postings``
+    Block `b` of list `t` is ``blocks_of_list[t] + b``; its rows start at ``block_starts``.
+``list_components`` (n_terms + 1), ``components``
+    The terms that any summary of the list has, ascending.
+``component_offsets`` (components + n_terms), ``entry_pointers`` (n_terms + 1)
+    Entries of component `c` (its place in ``components``) of list `t` start at
+    ``entry_pointers[t] + component_offsets[c + t]``; a list has one offset more than components.
+``entry_blocks``, ``entry_weights``
+    Block within the list, and the summary's coarse weight.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing import kernels_seismic_build as kernels
+from indexing.arrays import ArrayTarget
+from indexing.config_seismic import SeismicLayout
+from indexing.forward import ForwardIndex, build_forward
+from indexing.pruning import pruned_lists
+from indexing.source import RowSource
+from indexing.threads import ScratchPool
+from lsr.core.console import progress_bar
+from lsr.core.sparse import Int32Array, Int64Array, UInt8Array, UInt16Array, UInt32Array
+
+__all__ = ["MAX_BLOCKS", "build_lists"]
+
+MAX_BLOCKS = 65_535
+"""Blocks a list can have: a block's number within its list is stored in two bytes."""
+
+_LISTS_AHEAD = 64
+
+
+class _List(NamedTuple):
+    """One list, ready to be stored."""
+
+    postings: Int32Array
+    starts: Int64Array
+    components: NDArray[Any]
+    offsets: UInt32Array
+    blocks: UInt16Array
+    weights: UInt8Array
+
+
+class _Scratch:
+    """Work arrays of one thread; those that depend on a list grow to the largest."""
+
+    def __init__(self, forward: ForwardIndex) -> None:
+        n_terms = forward.vocabulary_size
+        self._forward = forward
+        self.slots = np.zeros(n_terms, np.int32)
+        self.list_starts = np.empty(n_terms + 1, np.int64)
+        self.touched = np.empty(n_terms + 1, np.int64)
+        self.maxima = np.zeros(n_terms, np.uint8)
+        self.histogram = np.empty(256, np.int64)
+        self.term_counts = np.zeros(n_terms, np.int64)
+        self.components = np.empty(n_terms, forward.terms.dtype)
+        self.offsets = np.empty(n_terms + 1, np.uint32)
+        self.state = np.empty(1, np.uint64)
+        self._n_rows = self._n_entries = 0
+
+    def fit(self, n_rows: int, n_entries: int) -> None:
+        """Make room for a list of `n_rows` documents with `n_entries` terms in all."""
+        arrays: tuple[tuple[str, Any], ...]
+        if n_rows > self._n_rows:
+            self._n_rows = n_rows + n_rows // 4
+            arrays = (
+                ("centroids", np.int32),
+                ("similarities", np.int32),
+                ("assigned", np.int32),
+                ("sizes", np.int32),
+                ("out_rows", np.int32),
+                ("out_starts", np.int64),
+                ("block_ends", np.int64),
+            )
+            for name, dtype in arrays:
+                setattr(self, name, np.empty(self._n_rows + 1, dtype))
+        if n_entries > self._n_entries:
+            self._n_entries = n_entries + n_entries // 4
+            arrays = (
+                ("list_centroids", np.int32),
+                ("list_weights", np.int32),
+                ("block_terms", np.int32),
+                ("block_weights", np.uint8),
+                ("out_blocks", np.uint16),
+                ("out_weights", np.uint8),
+            )
+            for name, dtype in arrays:
+                setattr(self, name, np.empty(self._n_entries, dtype))
+
+    def __getattr__(self, name: str) -> NDArray[Any]:
+        raise AttributeError(f"{name}: call fit() first")
+
+
+def build_lists(
+    source: RowSource,
+    target: ArrayTarget,
+    layout: SeismicLayout,
+    *,
+    seed: int,
+    n_threads: int,
+) -> ForwardIndex:
+    """Build all arrays of the layout into `target`; return the forward index among them.
+
+    The result depends on the rows, the layout and the seed, not on the threads.
+    """
+    forward = build_forward(source, target.allocate, n_threads=n_threads)
+    n_terms = forward.vocabulary_size
+    blocks_of_list = target.allocate("blocks_of_list", np.int64, (n_terms + 1,))
+    list_components = target.allocate("list_components", np.int64, (n_terms + 1,))
+    entry_pointers = target.allocate("entry_pointers", np.int64, (n_terms + 1,))
+    totals = np.zeros(4, dtype=np.int64)
+    for pointers in (blocks_of_list, list_components, entry_pointers):
+        pointers[0] = 0
+    with progress_bar("lists", n_terms) as advance:
+        for term, made in enumerate(_lists(forward, layout, seed=seed, n_threads=n_threads)):
+            target.append("block_starts", totals[0] + made.starts)
+            target.append("postings", made.postings)
+            target.append("components", made.components)
+            target.append("component_offsets", made.offsets)
+            target.append("entry_blocks", made.blocks)
+            target.append("entry_weights", made.weights)
+            totals += (
+                len(made.postings),
+                len(made.starts),
+                len(made.components),
+                len(made.blocks),
+            )
+            blocks_of_list[term + 1] = totals[1]
+            list_components[term + 1] = totals[2]
+            entry_pointers[term + 1] = totals[3]
+            advance(1)
+    target.append("block_starts", totals[:1])
+    return forward
+
+
+def _lists(
+    forward: ForwardIndex, layout: SeismicLayout, *, seed: int, n_threads: int
+) -> Iterator[_List]:
+    """Yield the finished lists in the order of the terms; threads work a few lists ahead."""
+    pool = ScratchPool(lambda: _Scratch(forward))
+    waiting: deque[Future[_List]] = deque()
+
+    def build(term: int, rows: Int32Array) -> _List:
+        with pool.borrow() as scratch:
+            return _build_list(forward, layout, scratch, rows, seed=seed, term=term)
+
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="lsr") as threads:
+        try:
+            for part in pruned_lists(forward, layout.pruning, n_threads=n_threads):
+                for at, rows in enumerate(part.lists):
+                    waiting.append(threads.submit(build, part.first + at, rows))
+                    if len(waiting) >= _LISTS_AHEAD:
+                        yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _build_list(
+    forward: ForwardIndex,
+    layout: SeismicLayout,
+    scratch: _Scratch,
+    rows: Int32Array,
+    *,
+    seed: int,
+    term: int,
+) -> _List:
+    n_rows = len(rows)
+    if n_rows == 0:
+        no_rows = np.empty(0, np.int32)
+        return _List(
+            no_rows,
+            np.empty(0, np.int64),
+            np.empty(0, forward.terms.dtype),
+            np.zeros(1, np.uint32),
+            np.empty(0, np.uint16),
+            np.empty(0, np.uint8),
+        )
+    n_entries = int((forward.pointers[rows + 1] - forward.pointers[rows]).sum())
+    scratch.fit(n_rows, n_entries)
+    scratch.state[0] = (seed << 32) + term
+    n_centroids = min(max(int(n_rows * layout.centroid_fraction), 1), MAX_BLOCKS)
+    arrays = (forward.pointers, forward.terms, forward.coarse)
+    n_blocks = kernels.cluster_list(
+        rows,
+        n_centroids,
+        layout.min_cluster_size,
+        layout.doc_cut,
+        scratch.state,
+        *arrays,
+        scratch.slots,
+        scratch.centroids,
+        scratch.list_starts,
+        scratch.touched,
+        scratch.list_centroids,
+        scratch.list_weights,
+        scratch.similarities,
+        scratch.assigned,
+        scratch.sizes,
+        scratch.out_rows,
+        scratch.out_starts,
+    )
+    scratch.out_starts[n_blocks] = n_rows
+    n_components, n_kept = kernels.summarise_list(
+        scratch.out_rows,
+        scratch.out_starts,
+        n_blocks,
+        layout.summary_energy,
+        *arrays,
+        scratch.maxima,
+        scratch.touched,
+        scratch.histogram,
+        scratch.block_terms,
+        scratch.block_weights,
+        scratch.block_ends,
+        scratch.term_counts,
+        scratch.components,
+        scratch.offsets,
+        scratch.out_blocks,
+        scratch.out_weights,
+    )
+    return _List(
+        scratch.out_rows[:n_rows].copy(),
+        scratch.out_starts[:n_blocks].copy(),
+        scratch.components[:n_components].copy(),
+        scratch.offsets[: n_components + 1].copy(),
+        scratch.out_blocks[:n_kept].copy(),
+        scratch.out_weights[:n_kept].copy(),
+    )
