@@ -18,13 +18,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from indexing.collection import COLLECTION_FORMAT, SEGMENTS_FOLDER, Collection, locked
+from indexing.collection import COLLECTION_FORMAT, Collection
 from indexing.collection_config import CollectionConfig
 from indexing.collection_maintenance import build_range, replace_range, sweep
+from indexing.collection_reader import SEGMENTS_FOLDER
 from indexing.collection_segment import Segment, SegmentView
 from indexing.filters import contains
 from indexing.live_checks import check_log, check_store, note_store, stamps_of
-from indexing.live_store import STORE_NAME, LiveStore, SegmentRow
+from indexing.live_lock import locked
+from indexing.live_rows import SegmentRow
+from indexing.live_store import STORE_NAME, LiveStore
 from lsr.core.artifact import (
     MANIFEST_NAME,
     check_artifact,

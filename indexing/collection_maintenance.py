@@ -17,7 +17,9 @@ from indexing.collection_config import CollectionConfig
 from indexing.collection_head import HeadRow
 from indexing.collection_segment import Segment, SegmentView, build_segment, remove_unused
 from indexing.filters_fields import field_values
-from indexing.live_store import LiveStore, ReadTransaction, SegmentRow
+from indexing.live_rows import SegmentRow
+from indexing.live_store import LiveStore
+from indexing.live_transactions import ReadTransaction
 from lsr.core.errors import ArtifactCorruptedError
 
 __all__ = [

@@ -37,7 +37,7 @@ from indexing.filters import NO_FILTER, all_rows, clear_rows, contains, count_ro
 from indexing.filters_columns import ColumnBuilder, Columns
 from indexing.filters_language import Test
 from indexing.live_checks import check_stamps, file_digest, stamps_of
-from indexing.live_store import SegmentRow
+from indexing.live_rows import SegmentRow
 from indexing.source import MatrixSource
 from indexing.storage import layout_class
 from lsr.core.artifact import (

@@ -10,7 +10,7 @@ from indexing.base import SparseIndex, check_query, check_row
 from lsr.core.sparse import SparseVector
 from lsr.core.vocabulary import Vocabulary
 
-__all__ = ["Explanation", "TermContribution", "explain"]
+__all__ = ["Explanation", "TermContribution", "explain", "explain_vectors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,13 @@ def explain(
     """
     check_query(query, index.vocabulary_size)
     check_row(row, index.n_documents)
-    document = index.document(row)
+    return explain_vectors(query, index.document(row), row, vocabulary)
+
+
+def explain_vectors(
+    query: SparseVector, document: SparseVector, row: int, vocabulary: Vocabulary
+) -> Explanation:
+    """Return the contributions of the query's terms to its score with a document's vector."""
     _, of_query, of_document = np.intersect1d(
         query.terms, document.terms, assume_unique=True, return_indices=True
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,13 +21,20 @@ from lsr.core.errors import ArtifactCorruptedError, ArtifactError, LsrError, Sto
 from lsr.core.records import Document
 from lsr.core.sparse import SparseMatrix, SparseVector
 from lsr.core.vocabulary import Vocabulary
-from tests.helpers.live_model import FIELDS, LiveModel, require_same
+from tests.helpers.live_model import FIELDS, LiveModel, memory_folder, require_same
 from tests.helpers.strategies import random_matrix
 
 N_TERMS = 30
 VOCABULARY = Vocabulary(f"t{n}" for n in range(N_TERMS))
 CONFIG = CollectionConfig(seal_at=1000, fields=FIELDS)
 FILTERS = [{"equals": {"lang": "en"}}, {"range": {"year": {"lt": 1994}}}]
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder in memory: nothing here outlives the process, and syncs are slow."""
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
+        yield Path(folder)
 
 
 def documents(start: int, stop: int, text: str = "text") -> list[Document]:

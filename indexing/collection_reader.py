@@ -1,0 +1,325 @@
+"""Reading a live collection: the latest generation, whoever writes.
+
+A reader asks the store at every search whether there is a newer generation (microseconds) and takes
+over only what changed: new rows of the head, new tombstones, new segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from indexing.base import check_query
+from indexing.collection_config import CollectionConfig
+from indexing.collection_head import Head
+from indexing.collection_maintenance import head_rows
+from indexing.collection_segment import Segment, SegmentView
+from indexing.collection_view import CollectionResult, CollectionView
+from indexing.explain import Explanation, explain_vectors
+from indexing.live_checks import file_digest
+from indexing.live_store import STORE_NAME, LiveStore
+from indexing.live_transactions import ReadTransaction
+from indexing.storage import QUERY_ENCODER_FOLDER
+from indexing.threads import resolve_threads, run_parallel
+from lsr.core.artifact import MANIFEST_NAME
+from lsr.core.errors import (
+    ArtifactCorruptedError,
+    ArtifactNotFoundError,
+    DocumentNotFoundError,
+    LsrError,
+)
+from lsr.core.manifest import Manifest
+from lsr.core.records import Document
+from lsr.core.sparse import Int64Array, SparseMatrix, SparseVector
+from lsr.core.vocabulary import Vocabulary
+
+__all__ = ["SEGMENTS_FOLDER", "CollectionReader"]
+
+SEGMENTS_FOLDER = "segments"
+# Documents that vanish between search and look-up, segments between store and folder: once more.
+_ATTEMPTS = 5
+_LARGEST = 2**63 - 1
+
+
+class CollectionReader:
+    """The reading half of `indexing.collection.Collection`; opened by `Collection.open`.
+
+    Attributes
+    ----------
+    path : Path
+    manifest : Manifest
+        ``details`` holds ``vocabulary_size``, ``vocabulary_fingerprint``, ``encoder``, ``idf``.
+    config : CollectionConfig
+    vocabulary : Vocabulary
+    writable : bool
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, *, writable: bool) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.config = CollectionConfig.model_validate(manifest.config)
+        self.vocabulary = Vocabulary.load(path / "vocabulary.json")
+        self.writable = writable
+        self._segments_folder = path / SEGMENTS_FOLDER
+        self._store = LiveStore(path / STORE_NAME, len(self.vocabulary), writable=writable)
+        self._refreshing = Lock()
+        self._version = -1
+        self._trouble: Exception | None = None
+        try:
+            self._view = self._load(None)
+        except BaseException:
+            self._store.close()
+            raise
+
+    def _load(self, old: CollectionView | None) -> CollectionView:
+        """Return the view of the latest generation; what `old` has open is used again."""
+        missing: LsrError | None = None
+        for _ in range(_ATTEMPTS):
+            with self._store.read() as look:
+                try:
+                    return self._look(look, old)
+                except ArtifactNotFoundError as error:
+                    # Merged away between our look at the store and our look at the folder?
+                    missing = error
+        assert missing is not None
+        raise missing
+
+    def _look(self, look: ReadTransaction, old: CollectionView | None) -> CollectionView:
+        state = look.state()
+        if old is None and look.manifest_sha256() != file_digest(self.path / MANIFEST_NAME):
+            raise ArtifactCorruptedError(
+                f"{self.path / MANIFEST_NAME} was changed.",
+                hint="Restore the collection from a snapshot (lsr index restore).",
+            )
+        types = {**self.config.fields, **look.fields()}
+        if old is not None and old.structure == state.structure:
+            gone = look.tombstones_since(old.generation)
+            views = [view.without(gone) for view in old.segments]
+        else:
+            views = self._open_segments(look, old)
+        sealed = views[-1].segment.row.last if views else -1
+        head = Head(len(self.vocabulary))
+        if old is not None:
+            head = old.head.without(look.tombstones_since(old.generation)).beyond(sealed, types)
+        known = max(sealed, old.head.last_number if old is not None else -1)
+        head = head.added(list(head_rows(look, known + 1, _LARGEST, types)), types)
+        view = CollectionView(
+            generation=state.generation,
+            structure=state.structure,
+            segments=views,
+            head=head,
+            types=types,
+            n_documents=state.n_documents,
+            vocabulary_size=len(self.vocabulary),
+        )
+        n_seen = sum(v.n_alive for v in views) + head.n_documents
+        if n_seen != state.n_documents:
+            raise ArtifactCorruptedError(
+                f"{self.path}: segments and head hold {n_seen} documents, the store "
+                f"{state.n_documents}.",
+                hint="Build the segments again from the store: lsr index repair.",
+            )
+        return view
+
+    def _open_segments(
+        self, look: ReadTransaction, old: CollectionView | None
+    ) -> list[SegmentView]:
+        opened = {v.segment.row.name: v.segment for v in old.segments} if old is not None else {}
+        views = []
+        for row in look.segments():
+            segment = opened.get(row.name) or Segment.open(self._segments_folder / row.name, row)
+            views.append(SegmentView.of(segment, row, look.tombstones(row.first, row.last)))
+        return views
+
+    def view(self) -> CollectionView:
+        """Return the latest generation; it stays as it is while others write."""
+        if self.writable:
+            return self._view
+        version = self._store.version()
+        # Whoever comes while another thread takes over the news uses what is there.
+        if version != self._version and self._refreshing.acquire(blocking=False):
+            try:
+                view = self._load(self._view)
+                self._view, self._version = view, version
+            finally:
+                self._refreshing.release()
+        return self._view
+
+    def search(
+        self,
+        query: SparseVector,
+        k: int = 10,
+        *,
+        params: Any | None = None,
+        filter: Any | None = None,  # noqa: A002
+        with_documents: bool = False,
+    ) -> CollectionResult:
+        """Return the best `k` documents: score descending, then in the order they were written.
+
+        Parameters
+        ----------
+        query : SparseVector
+            An empty query has an empty result.
+        k : int
+            1 to `indexing.base.MAX_K`.
+        params : optional
+            Search parameters of the segments' layout.
+        filter : optional
+            JSON (text or objects) in the filter language, or a parsed filter
+            (`indexing.filters_language`).
+        with_documents : bool
+            Fetch the documents too.
+
+        Raises
+        ------
+        ArgumentError, VocabularyMismatchError
+            If `k`, `params` or the query break their rules.
+        FilterError
+            If the filter does, or names an unknown field.
+        """
+        for _ in range(_ATTEMPTS):
+            view = self.view()
+            view.check_params(params, self.config.index.layout.kind)
+            found = view.search(query, k, params=params, filter=filter)
+            if not with_documents:
+                return found
+            documents = self._documents(found.numbers)
+            if len(documents) == len(found):
+                break
+            # One was replaced since: a newer view has what replaced it.
+        kept = [at for at, number in enumerate(found.numbers.tolist()) if number in documents]
+        return CollectionResult(
+            found.numbers[kept],
+            [found.doc_ids[at] for at in kept],
+            found.scores[kept],
+            [documents[number] for number in found.numbers[kept].tolist()],
+        )
+
+    def _documents(self, numbers: Int64Array) -> dict[int, Document]:
+        with self._store.read() as look:
+            return look.documents(numbers.tolist())
+
+    def search_batch(
+        self,
+        queries: SparseMatrix,
+        k: int = 10,
+        *,
+        params: Any | None = None,
+        filter: Any | None = None,  # noqa: A002
+        n_threads: int | None = None,
+    ) -> list[CollectionResult]:
+        """Return the best `k` documents of every query, all of one generation."""
+        view = self.view()
+        view.check_params(params, self.config.index.layout.kind)
+        found: list[CollectionResult | None] = [None] * queries.n_rows
+
+        def run(at: int) -> None:
+            found[at] = view.search(queries.row(at), k, params=params, filter=filter)
+
+        run_parallel(run, queries.n_rows, resolve_threads(n_threads))
+        return [result for result in found if result is not None]
+
+    def document(self, doc_id: str) -> Document:
+        """Return a document.
+
+        Raises
+        ------
+        DocumentNotFoundError
+            If none of this id lives.
+        """
+        with self._store.read() as look:
+            number = self._number(look, doc_id)
+            return look.documents([number])[number]
+
+    def documents(self, doc_ids: Sequence[str]) -> list[Document | None]:
+        """Return the documents of `doc_ids`, in that order; None where none lives."""
+        with self._store.read() as look:
+            numbers = look.numbers(list(doc_ids))
+            found = look.documents(list(numbers.values()))
+        return [found[numbers[d]] if d in numbers else None for d in doc_ids]
+
+    def vector(self, doc_id: str) -> SparseVector:
+        """Return a document's vector as it was written.
+
+        Raises
+        ------
+        DocumentNotFoundError
+            If none of this id lives.
+        """
+        with self._store.read() as look:
+            vector = look.vector(self._number(look, doc_id))
+        assert vector is not None, "documents and vectors change in one transaction"
+        return vector
+
+    def _number(self, look: ReadTransaction, doc_id: str) -> int:
+        number = look.numbers([doc_id]).get(doc_id)
+        if number is None:
+            raise DocumentNotFoundError(
+                f"The collection {self.path.name!r} has no document {doc_id!r}.",
+                hint="Identifiers are exact: case, spaces and punctuation count.",
+            )
+        return number
+
+    def explain(self, query: SparseVector, doc_id: str) -> Explanation:
+        """Return what each term gives to the score of a document, found or not; its row is 0."""
+        check_query(query, self.vocabulary_size)
+        return explain_vectors(query, self.vector(doc_id), 0, self.vocabulary)
+
+    def doc_ids(self, filter: Any | None = None) -> Iterator[str]:  # noqa: A002
+        """Yield the ids of the documents that pass `filter`, in the order they were written."""
+        return self.view().doc_ids(filter)
+
+    def count(self, filter: Any | None = None) -> int:  # noqa: A002
+        """Return how many documents pass `filter`."""
+        return self.view().count(filter)
+
+    @property
+    def n_documents(self) -> int:
+        """Number of live documents."""
+        return self.view().n_documents
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of columns of the vectors."""
+        return len(self.vocabulary)
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Types of the metadata fields by name."""
+        return dict(self.view().types)
+
+    @property
+    def query_encoder_path(self) -> Path | None:
+        """Folder of the query side, or None where there is none."""
+        path = self.path / QUERY_ENCODER_FOLDER
+        return path if path.is_dir() else None
+
+    def __len__(self) -> int:
+        return self.n_documents
+
+    def __contains__(self, doc_id: object) -> bool:
+        with self._store.read() as look:
+            return isinstance(doc_id, str) and bool(look.numbers([doc_id]))
+
+    def stats(self) -> dict[str, Any]:
+        """Return counts and sizes: documents, head, segments, log."""
+        view = self.view()
+        return {
+            "n_documents": view.n_documents,
+            "generation": view.generation,
+            "head_documents": view.head.n_documents,
+            "segments": [
+                {
+                    "name": v.segment.row.name,
+                    "n_rows": v.segment.n_rows,
+                    "n_alive": v.n_alive,
+                    "bytes": sum(v.segment.index.bytes_by_part().values()),
+                }
+                for v in view.segments
+            ],
+            "store_bytes": (self.path / STORE_NAME).stat().st_size,
+            "log_bytes": self._store.log_bytes,
+            "trouble": str(self._trouble) if self._trouble else None,
+        }
