@@ -59,6 +59,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.option.markexpr:
         return
     for item in items:
-        for marker in ("slow", "gpu", "ray", "bench"):
+        for marker in ("slow", "gpu", "ray", "bench", "browser"):
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=f"{marker}: off by default, use -m"))

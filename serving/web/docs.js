@@ -59,7 +59,7 @@ function route(path, method, operation) {
   return el("section", { class: "route", id: operation.operationId },
     el("h3", {}, operation.summary),
     el("p", { class: "call" },
-      el("span", { class: `method ${method}` }, method.toUpperCase()), path),
+      el("span", { class: `method ${method}` }, method.toUpperCase()), " ", path),
     el("p", {}, ...prose(operation.description)),
     ...(parameters.length ? [el("h4", {}, "Parameters"), el("table", {}, el("tbody", {},
       ...parameters.map((p) => row(p.name, p.schema, p.required, p.description))))] : []),

@@ -1,0 +1,378 @@
+"""The page in a real Chromium: what a user sees, types and clicks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import uvicorn
+
+from indexing.build import build_index
+from indexing.storage import IndexFolder
+from lsr.encoders.encode import encode_collection
+from lsr.encoders.lexical import LexicalEncoder
+from serving import server
+from serving.app import create_app
+from serving.engine import Engine
+from serving.keys import KeyRing
+from serving.settings import IndexSource, ServeSettings
+from tests.serving.conftest import DOCUMENTS
+from tests.serving.expanding import ExpandingEncoder
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH"),
+    # Playwright's own event loop leaves sockets to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class Running:
+    """An application in a thread, on a free port."""
+
+    def __init__(self, app: Any) -> None:
+        self.socket = server.bind("127.0.0.1", 0)
+        self.url = server.url_of(self.socket)
+        self.server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+        self.thread = threading.Thread(target=self.server.run, args=([self.socket],))
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.server.should_exit = True
+        self.thread.join()
+        self.socket.close()
+
+
+@pytest.fixture(scope="module")
+def expanding_path(tmp_path_factory: pytest.TempPathFactory, encoder: LexicalEncoder) -> Path:
+    """An index whose documents and queries have added terms."""
+    root = tmp_path_factory.mktemp("page")
+    expanding = ExpandingEncoder(encoder, {"bowl": "network", "york": "edison"})
+    encode_collection(expanding, DOCUMENTS, root / "vectors")
+    build_index(root / "vectors", root / "index", corpus=DOCUMENTS).close()
+    return root / "index"
+
+
+@pytest.fixture(scope="module")
+def url(expanding_path: Path, index_path: Path, encoder: LexicalEncoder) -> Iterator[str]:
+    expanding = ExpandingEncoder(encoder, {"bowl": "network", "york": "edison"})
+    engines = [
+        Engine(IndexFolder.open(expanding_path), expanding, name="toy", examples=["super bowl"]),
+        Engine.open(index_path, name="zebra"),
+    ]
+    with Running(create_app(ServeSettings(access_log=False), engines=engines)) as running:
+        yield running.url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def context(browser: Any, url: str) -> Iterator[Any]:
+    made = browser.new_context(base_url=url)
+    made.set_default_timeout(15_000)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def page(context: Any, url: str) -> Iterator[Any]:
+    """A fresh page that fails its test on any script error, message or foreign request."""
+    made = context.new_page()
+    problems: list[str] = []
+    made.on("pageerror", lambda error: problems.append(str(error)))
+    made.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    made.on("request", lambda r: problems.append(r.url) if not r.url.startswith(url) else None)
+    made.goto("/")
+    made.wait_for_selector("#welcome:not([hidden])")
+    yield made
+    made.close()
+    assert [p for p in problems if "Failed to load resource" not in p] == []
+
+
+def search(page: Any, query: str) -> None:
+    page.fill("#q", query)
+    page.wait_for_function("() => document.querySelector('#status').textContent")
+    page.wait_for_selector(".hit")
+
+
+def texts(page: Any, selector: str) -> list[str]:
+    found: list[str] = page.locator(selector).all_inner_texts()
+    return found
+
+
+def test_search_as_you_type(page: Any) -> None:
+    assert "5 documents" in page.inner_text("#welcome")
+    page.locator("#q").press_sequentially("super bowl")
+    page.wait_for_selector(".hit")
+    page.wait_for_function("() => document.querySelectorAll('.hit').length === 3")
+    assert texts(page, ".title")[0] == "Super Bowl 50"
+    assert page.inner_text("#status") == "3 best of 5 documents"
+    assert "q=super+bowl" in page.url
+    assert {t.lower() for t in texts(page, ".hit:first-child .passage mark.original")} == {
+        "super",
+        "bowl",
+    }
+    # The encoder added "network" to the query; the text shows it, in the other colour.
+    assert texts(page, ".hit:first-child .passage mark.added") == ["network"]
+    bars = page.locator(".hit:first-child .bars li")
+    tokens = {
+        texts(page, f".hit:first-child .bars li:nth-child({n}) .token")[0]: n for n in (1, 2, 3)
+    }
+    assert set(tokens) == {"super", "bowl", "network"}
+    assert "added" in bars.nth(tokens["network"] - 1).get_attribute("class")
+    assert "original" in bars.nth(tokens["bowl"] - 1).get_attribute("class")
+
+
+def test_an_example_is_one_click(page: Any) -> None:
+    page.click(".examples button")
+    page.wait_for_selector(".hit")
+    assert page.input_value("#q") == "super bowl"
+
+
+def test_marks_stand_right_behind_characters_of_two_units(page: Any) -> None:
+    search(page, "stanford fans")
+    assert texts(page, ".hit:first-child .passage mark") == ["Fans"]
+
+
+def test_keyboard_alone(page: Any) -> None:
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("/")
+    page.keyboard.type("super bowl")
+    page.wait_for_selector(".hit")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.querySelector('.rank').textContent") == "2"
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    rows = page.locator(".hit.open table tbody tr")
+    rows.first.wait_for()
+    shares = [float(t.split()[-1]) for t in rows.all_inner_texts()]
+    total = float(page.inner_text(".hit.open table tfoot td"))
+    assert sum(shares) == pytest.approx(total, abs=0.002)
+    page.wait_for_selector(".metadata dt")
+    assert "2016" in page.inner_text(".metadata")
+    page.keyboard.press("Escape")
+    assert page.locator(".hit.open").count() == 0
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.id") == "q"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#welcome:not([hidden])")
+    assert page.input_value("#q") == ""
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    assert page.locator("#help-dialog[open]").count() == 1
+    page.keyboard.press("Escape")
+
+
+def test_terms_are_weighed_left_out_and_added(page: Any) -> None:
+    search(page, "super york")
+    before = dict(zip(texts(page, ".hit .title"), texts(page, ".hit .score"), strict=True))
+    page.click(".chip .name:has-text('york')")
+    with page.expect_response("**/search") as answer:
+        page.click(".chip .step[title='Weigh up']")
+    assert answer.value.request.post_data_json["edit"]["boost"] == {"york": 2}
+    page.wait_for_function(
+        f"() => document.querySelector('.score').textContent !== '{max(before.values())}'"
+    )
+    with page.expect_response("**/search"):
+        page.click(".chip .step[title='Leave out']")
+    page.wait_for_selector(".chip.off")
+    page.fill(".adder", "Normandy")
+    with page.expect_response("**/search") as answer:
+        page.press(".adder", "Enter")
+    edit = answer.value.request.post_data_json["edit"]
+    assert list(edit["add"]) == ["normandi"] and edit["drop"] == ["york"]
+    page.wait_for_selector(".chip.mine")
+    page.fill(".adder", "xylophone")
+    page.press(".adder", "Enter")
+    page.wait_for_function("() => document.querySelector('.adder').validationMessage")
+    page.click("text=Undo edits")
+    page.wait_for_function("() => !document.querySelector('.chip.off, .chip.mine')")
+    after = dict(zip(texts(page, ".hit .title"), texts(page, ".hit .score"), strict=True))
+    assert after == before
+
+
+def test_the_copied_command_asks_the_same(page: Any) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    search(page, "edison's network")
+    page.click("#curl")
+    command = page.evaluate("navigator.clipboard.readText()")
+    assert command.startswith("curl -s 'http://127.0.0.1:")
+    body = command.split("-d ")[1].strip()[1:-1].replace("'\\''", "'")
+    assert json.loads(body)["query"] == "edison's network"
+
+
+def test_the_encode_view_shows_shown_and_added_terms(page: Any) -> None:
+    page.click("#tab-encode")
+    page.click("text=As a document")
+    page.fill("#text", "The Super Bowl")
+    page.wait_for_selector("#weights li")
+    assert texts(page, "#shaded mark") == ["Super", "Bowl"]
+    assert texts(page, "#weights li.added .token") == ["network"]
+    assert page.inner_text("#encode-summary").startswith("3 terms, 1 of them added")
+    page.click("#tab-search")
+    search(page, "normans")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("e")
+    page.wait_for_selector("#view-encode:not([hidden])")
+    assert "Normandy" in page.input_value("#text")
+
+
+def test_nothing_found_and_errors_are_told(page: Any) -> None:
+    page.fill("#q", "zzz")
+    page.wait_for_selector("#summary:not([hidden])")
+    assert page.inner_text("#status") == "The encoder knows no word of this query."
+    page.route("**/search", lambda route: route.abort())
+    page.fill("#q", "super")
+    page.wait_for_selector("#problem:not([hidden])")
+    assert "does not answer" in page.inner_text("#problem")
+    page.unroute("**/search")
+    search(page, "super b")
+    assert page.locator("#problem:not([hidden])").count() == 0
+
+
+def test_a_link_brings_everything_back(page: Any) -> None:
+    page.goto("/?q=normandy&index=zebra&k=5")
+    page.wait_for_selector(".hit")
+    assert page.input_value("#index") == "zebra"
+    assert page.input_value("#k") == "5"
+    assert texts(page, ".title") == ["Normans"]
+
+
+def test_documents_cannot_bring_markup(browser: Any, tmp_path: Path) -> None:
+    evil = '<img src=x onerror="window.owned=1"> <script>window.owned=1</script> network'
+    documents = [DOCUMENTS[0]._replace(doc_id="<b>x", title=evil, text=evil,
+                                       metadata={"link": "javascript:window.owned=1"})]  # fmt: skip
+    encoder = LexicalEncoder.fit([evil])
+    encode_collection(encoder, documents, tmp_path / "vectors")
+    build_index(tmp_path / "vectors", tmp_path / "index", corpus=documents).close()
+    app = create_app(ServeSettings(access_log=False), [IndexSource("evil", tmp_path / "index")])
+    with Running(app) as running:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(f"{running.url}/?q=network")
+        page.wait_for_selector(".hit")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".metadata dt")
+        assert page.evaluate("window.owned") is None
+        assert page.locator(".hit img, .hit script, .metadata a").count() == 0
+        assert "<script>" in page.inner_text(".passage")
+        context.close()
+
+
+def test_the_page_asks_for_a_key(browser: Any, index_path: Path, tmp_path: Path) -> None:
+    ring, token = KeyRing().with_new("page", "read")
+    ring.save(tmp_path / "keys.json")
+    settings = ServeSettings(access_log=False, keys_file=tmp_path / "keys.json")
+    with Running(create_app(settings, [IndexSource("toy", index_path)])) as running:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(running.url)
+        page.wait_for_selector("#key-dialog[open]")
+        page.fill("#key", "lsr_wrong")
+        page.press("#key", "Enter")
+        page.wait_for_timeout(100)
+        page.wait_for_selector("#key-dialog[open]")
+        page.fill("#key", token)
+        page.press("#key", "Enter")
+        page.wait_for_selector("#welcome:not([hidden])")
+        search(page, "super bowl")
+        context.close()
+
+
+def test_contrast_and_names(page: Any) -> None:
+    """Every control has a name, and text passes 4.5:1 in both themes."""
+    search(page, "super bowl york")
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll('button, input, select, textarea, a')]
+          .filter((e) => e.checkVisibility() && !(e.ariaLabel || e.textContent.trim()
+            || e.labels?.length || e.title)).map((e) => e.outerHTML)"""
+    )
+    assert unnamed == []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_timeout(50)
+        assert page.evaluate(_CONTRAST) == []
+
+
+_CONTRAST = """() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = (color) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = color;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const color = rgba(getComputedStyle(at).backgroundColor);
+      if (color[3] > 250) return color;
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  for (const element of document.querySelectorAll('body *')) {
+    const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+    if (!own || !element.checkVisibility() || element.closest('.toast, .skip, .hidden')) continue;
+    const [a, b] = [light(rgba(getComputedStyle(element).color)), light(behind(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) found.push(`${element.className || element.tagName}: ${ratio.toFixed(2)}`);
+  }
+  return [...new Set(found)];
+}"""
+
+
+def test_readable_on_a_phone(browser: Any, url: str) -> None:
+    context = browser.new_context(
+        viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True
+    )
+    page = context.new_page()
+    for path in ("/?q=super+bowl+network", "/docs", "/#encode"):
+        page.goto(url + path)
+        page.wait_for_timeout(250)
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 360, path
+    context.close()
+
+
+def test_the_api_documentation_lists_every_route(page: Any) -> None:
+    page.goto("/docs")
+    page.wait_for_selector(".schema")
+    calls = texts(page, ".call")
+    assert "POST /v1/indexes/{name}/search" in [" ".join(c.split()) for c in calls]
+    assert len(calls) == page.locator("#contents a").count() - 1
