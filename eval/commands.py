@@ -27,11 +27,12 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True,
     )
     from eval.commands_compare import compare, sweep
-    from eval.commands_suite import reproduce
+    from eval.commands_suite import report, reproduce
 
     verbs.command("run")(run)
     verbs.command("compare")(compare)
     verbs.command("sweep")(sweep)
+    verbs.command("report")(report)
     verbs.command("reproduce")(reproduce)
     app.add_typer(verbs)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eval.running import Runner
     from eval.suite import Suite
 
-__all__ = ["reproduce"]
+__all__ = ["report", "reproduce"]
 
 CollectionOption = Annotated[
     list[str] | None,
@@ -83,6 +83,76 @@ def reproduce(
             f"{len(bad)} of {len(checks)} figures of {chosen.name!r} were not reproduced.",
             hint="See the lines marked FAIL" + (" and skipped." if require_all else "."),
         )
+
+
+def report(
+    suite: Annotated[
+        str | None,
+        typer.Argument(help="A shipped suite's name, or a TOML file. Left out: --results."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="A folder for report.html, report.md, results.json.")
+    ] = Path("report"),
+    results: Annotated[
+        list[Path] | None,
+        typer.Option("--results", help="Files of `lsr eval run --out`, instead of a suite."),
+    ] = None,
+    collection: CollectionOption = None,
+    system: SystemOption = None,
+    measure: Annotated[
+        str, typer.Option("--measure", "-m", help="What the overview compares.")
+    ] = "nDCG@10",
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="A system [default: the suite's].")
+    ] = None,
+    explain: Annotated[
+        list[str] | None,
+        typer.Option("--explain", help="Explain this sparse system's queries; may be repeated."),
+    ] = None,
+    sweep: Annotated[
+        list[Path] | None,
+        typer.Option("--sweep", help="A curve of `lsr eval sweep --out`; may be repeated."),
+    ] = None,
+    models: ModelsOption = None,
+    cache: CacheOption = None,
+    fresh: FreshOption = False,
+    timing: Annotated[
+        bool, typer.Option("--timing/--no-timing", help="Measure latency, throughput, memory.")
+    ] = True,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run a suite, or read results, and write one report: HTML, Markdown, JSON.
+
+    Example: `lsr eval report local --models models/ --out report/ --explain lexical`
+    """
+    from eval.reporting import collect_results, collect_suite, write_report
+    from lsr.core import console
+    from lsr.core.errors import ArgumentError
+
+    console.configure(quiet=quiet, json_output=as_json)
+    if (suite is None) == (not results):
+        raise ArgumentError(
+            "Say what to report: a suite, or --results files.",
+            hint="Example: lsr eval report local",
+        )
+    if suite is not None:
+        chosen = cut_suite(suite, collection, system)
+        runner = make_runner(chosen, models, cache, fresh=fresh, timing=timing, threads=threads)
+        parts = collect_suite(
+            runner, measure=measure, baseline=baseline, explain=tuple(explain or ())
+        )
+    else:
+        parts = collect_results(tuple(results or ()), measure=measure, baseline=baseline)
+    files = write_report(parts, out, sweeps=tuple(sweep or ()))
+    document = {
+        "files": [str(file) for file in files],
+        "n_results": len(parts.results),
+        "skipped": [f"{s.system} on {s.collection}: {s.reason}" for s in parts.skipped],
+        "checks": [check.model_dump(mode="json") for check in parts.checks],
+    }
+    console.emit(document, lambda: typer.echo("\n".join(map(str, files))))
 
 
 def cut_suite(name: str, collections: list[str] | None, systems: list[str] | None) -> Suite:
