@@ -77,20 +77,37 @@ def _emit(vectors: Any, bad: Any = None) -> None:
     console.emit(result, lambda: console.print_table(["", str(vectors.path)], rows))
 
 
+FormatOption = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        "-f",
+        help="jsonl; seismic (jsonl with texts); anserini (JSON impacts); topics (queries as "
+        "repeated tokens); ciff; csr (big-ann).",
+    ),
+]
+
+
 def import_command(
     source: Annotated[Path, typer.Argument(help="The file to read.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="The new encoded collection.")],
+    form: FormatOption = "jsonl",
     vocabulary: Annotated[
         Path | None,
         typer.Option("--vocabulary", help="A JSON array of tokens [default: the file's own]."),
     ] = None,
     encoder: Annotated[
-        str, typer.Option("--encoder", help="Name of what made the vectors, for the record.")
-    ] = "imported",
+        str | None,
+        typer.Option("--encoder", help="Name of what made the vectors [default: as exported]."),
+    ] = None,
     idf: Annotated[
-        str,
-        typer.Option("--idf", help="Which side's weights carry the idf: query, document, none."),
-    ] = "none",
+        str | None,
+        typer.Option(
+            "--idf",
+            help="Which side's weights carry the idf: query, document, none [default: as "
+            "exported, else none].",
+        ),
+    ] = None,
     query_encoder: Annotated[
         Path | None, typer.Option("--query-encoder", help="A saved query side to go with it.")
     ] = None,
@@ -99,24 +116,22 @@ def import_command(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Import JSON lines of vectors as an encoded collection, ready for `lsr index build`.
+    """Import another system's vectors as an encoded collection, ready for `lsr index build`.
 
-    Each line is `{"id": …, "vector": {"token": weight}}`. Example:
+    A line of JSON is `{"id": …, "vector": {"token": weight}}`. Example:
     `lsr vectors import vectors.jsonl.gz --out mine.vectors --encoder splade-v3`
     """
     from lsr.core import console
-    from lsr.core.errors import ArgumentError
     from lsr.core.vocabulary import Vocabulary
     from lsr.data.bad_lines import BadLines
-    from lsr.data.vector_jsonl import read_vectors_jsonl
+    from lsr.data.interchange import import_vectors, require_format
 
     console.configure(quiet=quiet, json_output=as_json)
-    if idf not in ("query", "document", "none"):
-        raise ArgumentError(f"--idf must be query, document or none, got {idf!r}.")
     bad = BadLines(skip_bad_lines)
-    vectors = read_vectors_jsonl(
+    vectors = import_vectors(
         source,
         out,
+        require_format(form),
         vocabulary=Vocabulary.load(vocabulary) if vocabulary is not None else None,
         encoder=encoder,
         idf=idf,
@@ -130,25 +145,47 @@ def import_command(
 
 def export(
     collection: CollectionArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file; .gz and .zst compress.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file; .gz and .zst compress text.")],
+    form: FormatOption = "jsonl",
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            "--scale",
+            help="anserini, topics, ciff: weights times this, rounded [default: 100].",
+        ),
+    ] = None,
+    corpus: Annotated[
+        str | None, typer.Option("--corpus", help="seismic: the encoded data set, for its texts.")
+    ] = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Export an encoded collection as JSON lines.
+    """Export an encoded collection for another system.
 
-    Example: `lsr vectors export scifact.vectors --out scifact.jsonl.zst`
+    FILE.meta.json beside it says what the file cannot: encoder, scale, where the idf stands.
+    Example: `lsr vectors export scifact.vectors --format ciff --out scifact.ciff`
     """
     from lsr.core import console
     from lsr.core.errors import ArtifactExistsError
-    from lsr.data.vector_jsonl import iter_rows, write_vectors_jsonl
+    from lsr.data.interchange import export_vectors, require_format
     from lsr.data.vectors import open_vectors
 
     console.configure(quiet=quiet, json_output=as_json)
     if out.exists() and not overwrite:
         raise ArtifactExistsError(f"{out} exists already.", hint="Pass --overwrite to replace it.")
+    documents = None
+    if corpus is not None:
+        from lsr.data.registry import load_dataset
+
+        documents = load_dataset(corpus).documents()
     vectors = open_vectors(collection)
-    rows = console.track(iter_rows(vectors), "Writing", vectors.n_documents, unit="vectors")
-    count = write_vectors_jsonl(rows, vectors.vocabulary.tokens, out)
-    result = {"path": str(out), "n_documents": count, "bytes": out.stat().st_size}
-    console.emit(result, lambda: typer.echo(f"{count:,} vectors, {result['bytes']:,} bytes: {out}"))
+    sidecar = export_vectors(vectors, out, require_format(form), scale=scale, documents=documents)
+    result = {"path": str(out), "bytes": out.stat().st_size, **sidecar.model_dump()}
+    console.emit(
+        result,
+        lambda: typer.echo(
+            f"{sidecar.n_documents:,} vectors, {sidecar.nnz:,} weights, "
+            f"{result['bytes']:,} bytes: {out}"
+        ),
+    )

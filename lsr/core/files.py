@@ -21,7 +21,7 @@ import zstandard
 from lsr.core.artifact import storage_errors
 from lsr.core.errors import DataError
 
-__all__ = ["create_text", "open_bytes", "open_text", "strip_compression"]
+__all__ = ["create_bytes", "create_text", "open_bytes", "open_text", "strip_compression"]
 
 _SUFFIXES = (".gz", ".zst")
 _CHUNK = 1 << 17
@@ -114,10 +114,8 @@ def open_text(path: Path) -> Iterator[IO[str]]:
 
 
 @contextmanager
-def create_text(path: Path) -> Iterator[IO[str]]:
-    r"""Write a UTF-8 file, compressed by its suffix; it appears at `path` only when complete.
-
-    What stood at `path` is replaced. Lines end with ``\n`` on every system.
+def create_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file that appears at `path` only when complete; what stood there is replaced.
 
     Raises
     ------
@@ -129,18 +127,40 @@ def create_text(path: Path) -> Iterator[IO[str]]:
     with storage_errors(path, "file"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(temporary, "wb") as raw:
-                if path.suffix == ".gz":
-                    # No time and no name in the header: the same content gives the same bytes.
-                    packed: Any = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)
-                elif path.suffix == ".zst":
-                    packed = zstandard.ZstdCompressor(level=9).stream_writer(raw, closefd=False)
-                else:
-                    packed = io.BufferedWriter(raw)
-                with io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as stream:
-                    yield stream
-            with open(temporary, "rb+") as written:
-                os.fsync(written.fileno())
+            with open(temporary, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def create_text(path: Path) -> Iterator[IO[str]]:
+    r"""Write a UTF-8 file as `create_bytes` does, compressed by its suffix.
+
+    Lines end with ``\n`` on every system.
+
+    Raises
+    ------
+    StorageError
+        If the disk is full or refuses.
+    """
+    path = Path(path)
+    with create_bytes(path) as raw:
+        if path.suffix == ".gz":
+            # No time and no name in the header: the same content gives the same bytes.
+            packed: Any = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)
+        elif path.suffix == ".zst":
+            packed = zstandard.ZstdCompressor(level=9).stream_writer(raw, closefd=False)
+        else:
+            packed = raw
+        stream = io.TextIOWrapper(packed, encoding="utf-8", newline="\n")
+        try:
+            yield stream
+        finally:
+            stream.flush()
+            stream.detach()
+            if packed is not raw:
+                packed.close()

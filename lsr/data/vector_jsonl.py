@@ -22,14 +22,13 @@ from lsr.core.vocabulary import Vocabulary
 from lsr.data.bad_lines import BadLines, read_records
 from lsr.data.fields import parse_id, parse_object
 from lsr.data.seen import SeenIds
-from lsr.data.vectors import VectorCollection, write_vectors
+from lsr.data.vectors import VectorCollection
 
 __all__ = [
     "collect_vocabulary",
     "iter_rows",
     "parse_weights",
     "read_vectors",
-    "read_vectors_jsonl",
     "shard_rows",
     "write_vectors_jsonl",
 ]
@@ -155,62 +154,6 @@ def shard_rows(
     source = iter(rows)
     while part := list(islice(source, rows_a_shard)):
         yield SparseMatrix.from_rows([vector for _, vector in part], size), [i for i, _ in part]
-
-
-def read_vectors_jsonl(
-    path: Path,
-    out: Path,
-    *,
-    vocabulary: Vocabulary | None = None,
-    encoder: str,
-    idf: str,
-    query_encoder: Path | None = None,
-    bad: BadLines | None = None,
-    overwrite: bool = False,
-) -> VectorCollection:
-    """Import a file of vectors as an encoded collection.
-
-    Parameters
-    ----------
-    path : Path
-        The file, plain, ``.gz`` or ``.zst``; it is read twice if there is no `vocabulary`.
-    out : Path
-        The new collection's folder.
-    vocabulary : Vocabulary, optional
-        Of the encoder that wrote the file; without it, the tokens of the file in code point
-        order.
-    encoder : str
-        Name of what made the vectors.
-    idf : {"query", "document", "none"}
-        Which side's weights carry the idf.
-    query_encoder : Path, optional
-        Folder with the query side, copied.
-    bad : BadLines, optional
-        The budget of bad lines; none are tolerated by default.
-    overwrite : bool
-        Replace what stands at `out`.
-
-    Raises
-    ------
-    DataError, RecordError
-        As `read_vectors`; also if the file has no vector at all.
-    """
-    bad = bad or BadLines()
-    if vocabulary is None:
-        vocabulary = collect_vocabulary(path, bad=bad)
-    if not len(vocabulary):
-        raise DataError(f"{path} has no vector with a weight.", hint="Check the path.")
-    rows = read_vectors(path, vocabulary, bad=bad)
-    return write_vectors(
-        out,
-        shard_rows(rows, len(vocabulary)),
-        vocabulary,
-        encoder=encoder,
-        idf=idf,
-        query_encoder=query_encoder,
-        config={"imported_from": path.name, "bad_lines": bad.budget},
-        overwrite=overwrite,
-    )
 
 
 def iter_rows(collection: VectorCollection) -> Iterator[tuple[str, SparseVector]]:

@@ -53,6 +53,20 @@ def test_in_out_and_in_again(tmp_path: Path) -> None:
     with pytest.raises(ArtifactExistsError):
         run("export", tmp_path / "v", "--out", tmp_path / "w.jsonl")
     run("export", tmp_path / "v", "--out", tmp_path / "w.jsonl", "--overwrite")
+    again = run_json("import", tmp_path / "w.jsonl", "--out", tmp_path / "again")
+    assert (again["encoder"], again["idf"]) == ("mine", "document")
+
+
+def test_other_formats_by_name(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "v.jsonl", [{"id": "a", "vector": {"x": 1.5, "y": 0.1}}])
+    run("import", source, "--out", tmp_path / "v")
+    out = tmp_path / "w.jsonl"
+    flags = ["--format", "anserini", "--scale", "10", "--out", out]
+    answer = run_json("export", tmp_path / "v", *flags)
+    assert (answer["format"], answer["scale"], answer["nnz"]) == ("anserini", 10.0, 2)
+    assert json.loads(out.read_text()) == {"id": "a", "contents": "", "vector": {"x": 15, "y": 1}}
+    with pytest.raises(ArgumentError, match="Unknown format 'lucene'"):
+        run("export", tmp_path / "v", "--format", "lucene", "--out", tmp_path / "u")
 
 
 def test_bad_weights_are_errors_or_skipped_and_reported(tmp_path: Path) -> None:
@@ -76,7 +90,7 @@ def test_a_given_vocabulary_is_used(tmp_path: Path) -> None:
 
 def test_wrong_use(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "v.jsonl", [{"id": 1, "vector": {"x": 1}}])
-    with pytest.raises(ArgumentError, match="--idf must be"):
+    with pytest.raises(ArgumentError, match="idf must be query, document or none, got 'both'"):
         run("import", source, "--out", tmp_path / "v", "--idf", "both")
     with pytest.raises(ArtifactNotFoundError):
         run("info", tmp_path / "none")

@@ -10,7 +10,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lsr.core.errors import (
-    DataError,
     DuplicateRecordError,
     RecordError,
     WeightError,
@@ -21,10 +20,8 @@ from lsr.core.vocabulary import Vocabulary
 from lsr.data.bad_lines import BadLines
 from lsr.data.vector_jsonl import (
     collect_vocabulary,
-    iter_rows,
     parse_weights,
     read_vectors,
-    read_vectors_jsonl,
     shard_rows,
     write_vectors_jsonl,
 )
@@ -113,34 +110,6 @@ def test_the_vocabulary_is_collected_in_order_without_unused_tokens(tmp_path: Pa
     assert collect_vocabulary(path).tokens == ("a", "b", "ä")
 
 
-def test_import_reports_skipped_lines_once_though_it_reads_twice(tmp_path: Path) -> None:
-    path = write_lines(
-        tmp_path / "v.jsonl",
-        [
-            '{"id": "1", "vector": {"a": 1.5}}',
-            '{"id": "2", "vector": {"b": NaN}}',
-            '{"id": "1", "vector": {"c": 1}}',
-            '{"id": "4", "vector": {"c": 2.5}}',
-        ],
-    )
-    bad = BadLines(2)
-    made = read_vectors_jsonl(path, tmp_path / "out", encoder="mine", idf="document", bad=bad)
-    assert bad.n_skipped == 2
-    assert list(made.doc_ids()) == ["1", "4"]
-    assert made.vocabulary.tokens == ("a", "c")
-    assert made.manifest.details["encoder"] == "mine"
-    assert made.manifest.details["idf"] == "document"
-    with pytest.raises(WeightRecordError):
-        read_vectors_jsonl(path, tmp_path / "other", encoder="mine", idf="none")
-    assert not (tmp_path / "other").exists()
-
-
-def test_a_file_without_vectors_is_an_error(tmp_path: Path) -> None:
-    path = write_jsonl(tmp_path / "v.jsonl", [{"id": 1, "vector": {}}])
-    with pytest.raises(DataError, match="has no vector with a weight"):
-        read_vectors_jsonl(path, tmp_path / "out", encoder="x", idf="none")
-
-
 def test_shards_are_bounded_and_hold_everything() -> None:
     rows = [(str(i), SparseVector.from_arrays([i], [1], 10)) for i in range(10)]
     parts = list(shard_rows(iter(rows), 10, rows_a_shard=4))
@@ -174,21 +143,6 @@ def test_out_and_in_again_is_bit_equal(
     named = [(f"d{i}", row) for i, row in enumerate(rows)]
     write_vectors_jsonl(named, VOCABULARY.tokens, path)
     assert list(read_vectors(path, VOCABULARY)) == named
-
-
-def test_a_collection_survives_export_and_import(tmp_path: Path) -> None:
-    rng = np.random.default_rng(3)
-    rows = []
-    for i in range(20):
-        terms = np.flatnonzero(rng.random(4) < 0.6)
-        rows.append((f"d{i}", SparseVector.from_arrays(terms, rng.random(len(terms)), 4)))
-    write_vectors_jsonl(rows, VOCABULARY.tokens, tmp_path / "a.jsonl")
-    first = read_vectors_jsonl(
-        tmp_path / "a.jsonl", tmp_path / "a", vocabulary=VOCABULARY, encoder="x", idf="none"
-    )
-    assert list(iter_rows(first)) == rows
-    write_vectors_jsonl(iter_rows(first), first.vocabulary.tokens, tmp_path / "b.jsonl")
-    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
 
 
 def test_json_of_any_reader_is_what_is_written(tmp_path: Path) -> None:
