@@ -340,8 +340,7 @@ def summarise_list(
                 if maxima[term] == 0:
                     touched[U(n_touched)] = np.int64(term)
                     n_touched += 1
-                if weight > maxima[term]:
-                    maxima[term] = weight
+                maxima[term] = max(maxima[term], weight)
         total = np.int64(0)
         for i in range(U(n_touched)):
             weight = U(maxima[U(touched[i])])

@@ -71,32 +71,19 @@ class _Scratch:
 
     def fit(self, n_rows: int, n_entries: int) -> None:
         """Make room for a list of `n_rows` documents with `n_entries` terms in all."""
-        arrays: tuple[tuple[str, Any], ...]
         if n_rows > self._n_rows:
             self._n_rows = n_rows + n_rows // 4
-            arrays = (
-                ("centroids", np.int32),
-                ("similarities", np.int32),
-                ("assigned", np.int32),
-                ("sizes", np.int32),
-                ("out_rows", np.int32),
-                ("out_starts", np.int64),
-                ("block_ends", np.int64),
-            )
-            for name, dtype in arrays:
-                setattr(self, name, np.empty(self._n_rows + 1, dtype))
+            for name in ("centroids", "similarities", "assigned", "sizes", "out_rows"):
+                setattr(self, name, np.empty(self._n_rows, np.int32))
+            self.out_starts = np.empty(self._n_rows + 1, np.int64)
+            self.block_ends = np.empty(self._n_rows, np.int64)
         if n_entries > self._n_entries:
             self._n_entries = n_entries + n_entries // 4
-            arrays = (
-                ("list_centroids", np.int32),
-                ("list_weights", np.int32),
-                ("block_terms", np.int32),
-                ("block_weights", np.uint8),
-                ("out_blocks", np.uint16),
-                ("out_weights", np.uint8),
-            )
-            for name, dtype in arrays:
-                setattr(self, name, np.empty(self._n_entries, dtype))
+            for name in ("list_centroids", "list_weights", "block_terms"):
+                setattr(self, name, np.empty(self._n_entries, np.int32))
+            self.block_weights = np.empty(self._n_entries, np.uint8)
+            self.out_blocks = np.empty(self._n_entries, np.uint16)
+            self.out_weights = np.empty(self._n_entries, np.uint8)
 
     def __getattr__(self, name: str) -> NDArray[Any]:
         raise AttributeError(f"{name}: call fit() first")
