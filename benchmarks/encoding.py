@@ -41,7 +41,7 @@ def encoder_of(side: str, model: str, max_length: int, batch_size: int) -> Any:
     """Return a function from texts to the number of weights that are not zero."""
     if side == "lsr":
         from lsr.encoders import load_encoder
-        from lsr.encoders.torch_encoder import TextOptions
+        from lsr.encoders.batched import TextOptions
 
         encoder: Any = load_encoder(model, device="cpu", dtype="float32")
         encoder.options = TextOptions(max_length, max_length)

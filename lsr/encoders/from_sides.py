@@ -6,12 +6,12 @@ from torch import nn
 
 from lsr.core.errors import EncoderError
 from lsr.encoders.base import Encoder
+from lsr.encoders.batched import TextOptions
 from lsr.encoders.composed import ComposedEncoder
 from lsr.encoders.inference_free import LookupQueryEncoder
 from lsr.encoders.splade import MaskedLMEncoder
 from lsr.encoders.term_weight import TermWeightEncoder
 from lsr.encoders.tokenization import TextTokenizer
-from lsr.encoders.torch_encoder import TextOptions
 from lsr.encoders.torch_sides import LookupSide, MaskedLMSide, TermWeightSide
 
 __all__ = ["encoder_from_sides"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lsr.core.artifact import write_artifact
+from lsr.encoders.batched import TextOptions
 from lsr.encoders.hf_models import load_model, load_tokenizer, positions
-from lsr.encoders.torch_encoder import TextOptions, TorchEncoder
+from lsr.encoders.torch_encoder import TorchEncoder
 from lsr.encoders.torch_sides import MaskedLMSide, Pooling
 
 __all__ = ["MaskedLMEncoder"]

@@ -148,8 +148,8 @@ class _Reader:
     def _masked_lm(
         self, transformer: Path, pooling: Path, side: Literal["both", "query", "document"]
     ) -> MaskedLMEncoder:
+        from lsr.encoders.batched import TextOptions
         from lsr.encoders.splade import MaskedLMEncoder
-        from lsr.encoders.torch_encoder import TextOptions
 
         configs = [transformer / name for name in _TRANSFORMER_CONFIGS]
         found = next((file for file in configs if file.is_file()), None)

@@ -9,7 +9,6 @@ sentence-transformers does not read it.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ def write_siamese(encoder: MaskedLMEncoder, folder: Path) -> None:
     )
     options = encoder.options
     prompts = {"query": options.query_prompt, "document": options.document_prompt}
-    _write_common(folder, encoder.name, prompts, options.max_active_dims, asdict(options))
+    _write_common(folder, encoder.name, prompts, options.max_active_dims, options.as_dict())
 
 
 def write_router(
@@ -96,7 +95,7 @@ def write_router(
         folder / "router_config.json",
         {"types": types, "structure": structure, "parameters": parameters},
     )
-    options = {**asdict(document.options), **query_options}
+    options = {**document.options.as_dict(), **query_options}
     prompts = {"query": options["query_prompt"], "document": options["document_prompt"]}
     _write_common(folder, name, prompts, options["max_active_dims"], {**options, **extra})
 

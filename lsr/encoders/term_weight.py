@@ -7,16 +7,16 @@ encoded.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lsr.encoders.batched import TextOptions
 from lsr.encoders.folder import EncoderFolder, write_encoder_folder
 from lsr.encoders.hf_models import load_model, load_tokenizer, positions
 from lsr.encoders.tokenization import TextTokenizer
-from lsr.encoders.torch_encoder import TextOptions, TorchEncoder
+from lsr.encoders.torch_encoder import TorchEncoder
 from lsr.encoders.torch_sides import TermWeightSide
 
 __all__ = ["TermWeightEncoder"]
@@ -80,7 +80,7 @@ class TermWeightEncoder(TorchEncoder):
         config: dict[str, Any] = {
             "head_width": self.module.head_width,
             "saturation": self.module.saturation,
-            "options": asdict(self.options),
+            "options": self.options.as_dict(),
             "tokenizer": self.tokenizer.config,
         }
 

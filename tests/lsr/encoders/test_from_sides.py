@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from lsr.core.errors import EncoderError
+from lsr.encoders.batched import TextOptions
 from lsr.encoders.composed import ComposedEncoder
 from lsr.encoders.from_sides import encoder_from_sides
 from lsr.encoders.hf_models import load_model, load_tokenizer
 from lsr.encoders.inference_free import LookupQueryEncoder
 from lsr.encoders.splade import MaskedLMEncoder
-from lsr.encoders.torch_encoder import TextOptions
 from lsr.encoders.torch_sides import LookupSide, MaskedLMSide
 from tests.helpers.tiny_model import TEXTS
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from lsr.core.errors import ArgumentError, ModelFormatError
 from lsr.core.sparse import SparseMatrix
 from lsr.encoders import Encoder, load_encoder, torch_sides
+from lsr.encoders.batched import TextOptions
 from lsr.encoders.splade import MaskedLMEncoder
-from lsr.encoders.torch_encoder import TextOptions
 from tests.helpers.tiny_model import TEXTS, tiny_masked_lm
 
 CPU = {"device": "cpu", "dtype": "float32"}

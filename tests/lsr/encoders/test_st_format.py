@@ -12,10 +12,10 @@ import torch
 from lsr.core.errors import ModelFormatError
 from lsr.core.sparse import SparseMatrix
 from lsr.encoders import Encoder, encode_collection, load_encoder
+from lsr.encoders.batched import TextOptions
 from lsr.encoders.composed import ComposedEncoder
 from lsr.encoders.inference_free import LookupQueryEncoder
 from lsr.encoders.splade import MaskedLMEncoder
-from lsr.encoders.torch_encoder import TextOptions
 from tests.helpers.tiny_model import TEXTS, tiny_masked_lm
 
 st = pytest.importorskip("sentence_transformers")
