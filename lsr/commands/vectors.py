@@ -83,7 +83,7 @@ FormatOption = Annotated[
         "--format",
         "-f",
         help="jsonl; seismic (jsonl with texts); anserini (JSON impacts); topics (queries as "
-        "repeated tokens); ciff; csr (big-ann).",
+        "repeated tokens); ciff; csr (big-ann); lsr-benchmark.",
     ),
 ]
 

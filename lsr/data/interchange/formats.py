@@ -26,6 +26,7 @@ from lsr.data.interchange.anserini import (
 from lsr.data.interchange.ciff import read_ciff, read_ciff_description, write_ciff
 from lsr.data.interchange.csr import read_csr, read_csr_vocabulary, write_csr
 from lsr.data.interchange.impacts import DEFAULT_SCALE
+from lsr.data.interchange.lsr_benchmark import read_lsr_benchmark, write_lsr_benchmark
 from lsr.data.interchange.seismic import write_seismic
 from lsr.data.interchange.sidecar import Sidecar, read_sidecar, write_sidecar
 from lsr.data.vector_jsonl import (
@@ -39,7 +40,7 @@ from lsr.data.vectors import VectorCollection, write_vectors
 
 __all__ = ["FORMATS", "Format", "export_vectors", "import_vectors", "require_format"]
 
-Format = Literal["jsonl", "seismic", "anserini", "topics", "ciff", "csr"]
+Format = Literal["jsonl", "seismic", "anserini", "topics", "ciff", "csr", "lsr-benchmark"]
 FORMATS: tuple[str, ...] = get_args(Format)
 _IDF = ("query", "document", "none")
 _SCALED = ("anserini", "topics", "ciff")
@@ -81,7 +82,7 @@ def export_vectors(
         The file.
     form : Format
         ``jsonl``, ``seismic`` (with texts), ``anserini`` (JSON impacts), ``topics`` (repeated
-        tokens), ``ciff``, ``csr`` (big-ann).
+        tokens), ``ciff``, ``csr`` (big-ann), ``lsr-benchmark`` (its archive of arrays).
     scale : float, optional
         For formats of whole numbers; default 100.
     documents : iterable of Document, optional
@@ -109,6 +110,8 @@ def export_vectors(
         write_seismic(collection, path, documents=documents)
     elif form == "csr":
         write_csr(collection, path)
+    elif form == "lsr-benchmark":
+        write_lsr_benchmark(collection, path)
     else:
         assert used_scale is not None
         if form == "ciff":
@@ -223,6 +226,8 @@ def _read(
     if form == "csr":
         chosen = vocabulary if vocabulary is not None else read_csr_vocabulary(path)
         return chosen, read_csr(path)
+    if form == "lsr-benchmark":
+        return read_lsr_benchmark(path, vocabulary)
     if form == "topics":
         chosen = vocabulary if vocabulary is not None else collect_topic_tokens(path, bad=bad)
         return chosen, shard_rows(read_topics(path, chosen, bad=bad), len(chosen))

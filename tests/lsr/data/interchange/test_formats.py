@@ -21,7 +21,12 @@ from lsr.data.vector_jsonl import iter_rows
 from lsr.data.vectors import VectorCollection
 from tests.helpers.files import write_jsonl, write_lines
 
-SUFFIX = {"ciff": "c.ciff", "csr": "c.csr", "topics": "c.tsv"}
+SUFFIX = {
+    "ciff": "c.ciff",
+    "csr": "c.csr",
+    "topics": "c.tsv",
+    "lsr-benchmark": "doc-embeddings.npz",
+}
 
 
 def name_of(form: str) -> str:
