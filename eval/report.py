@@ -72,7 +72,7 @@ def markdown_report(
         lines += _checks(checks)
     for label in dict.fromkeys(result.label for result in results):
         rows = [result for result in results if result.label == label]
-        lines += [f"## {label}", "", *_table(rows), ""]
+        lines += [f"## {label}", "", *_quality(rows), "", *_costs(rows)]
         lines += _notes(rows)
     if skipped:
         lines += ["## Not run here", ""]
@@ -138,8 +138,7 @@ def _overview(table: Overview) -> list[str]:
     lines = [
         f"## Overview: {table.measure}",
         "",
-        "| system | " + " | ".join(table.columns) + " |",
-        "|---|" + "---:|" * len(table.columns),
+        *_head(["system", *table.columns]),
     ]
     for system, cells in table.rows.items():
         shown = [f"**{cell.text}**" if cell.best else cell.text for cell in cells]
@@ -167,19 +166,30 @@ def _checks(checks: Sequence[Check]) -> list[str]:
     return [*lines, ""]
 
 
-def _table(rows: Sequence[Results]) -> list[str]:
+def _quality(rows: Sequence[Results]) -> list[str]:
     measures = list(dict.fromkeys(name for row in rows for name in row.measures))
+    lines = _head(["system", *measures])
+    for row in rows:
+        scores = [f"{row.measures[m]:.4f}" if m in row.measures else "" for m in measures]
+        lines.append("| " + " | ".join([row.system, *scores]) + " |")
+    return lines
+
+
+def _costs(rows: Sequence[Results]) -> list[str]:
+    """Return the table of what was measured, without empty rows or columns."""
     costs = [cost_cells(row) for row in rows]
     shown = [at for at in range(len(COST_COLUMNS)) if any(cost[at] for cost in costs)]
-    head = ["system", *measures, *(COST_COLUMNS[at] for at in shown)]
-    lines = [
-        "| " + " | ".join(head) + " |",
-        "|---|" + "---:|" * (len(head) - 1),
-    ]
+    if not shown:
+        return []
+    lines = _head(["system", *(COST_COLUMNS[at] for at in shown)])
     for row, cost in zip(rows, costs, strict=True):
-        scores = [f"{row.measures[m]:.4f}" if m in row.measures else "" for m in measures]
-        lines.append("| " + " | ".join([row.system, *scores, *(cost[at] for at in shown)]) + " |")
-    return lines
+        if any(cost):
+            lines.append("| " + " | ".join([row.system, *(cost[at] for at in shown)]) + " |")
+    return [*lines, ""]
+
+
+def _head(columns: Sequence[str]) -> list[str]:
+    return ["| " + " | ".join(columns) + " |", "|---|" + "---:|" * (len(columns) - 1)]
 
 
 def row_notes(result: Results) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from eval.evaluate import EvalConfig, evaluate
-from eval.report import cost_cells, markdown_report
+from eval.report import COST_COLUMNS, cost_cells, markdown_report
 from eval.results import load_results
 from lsr.core.errors import ArtifactCorruptedError, ArtifactFormatError, ArtifactNotFoundError
 from tests.helpers.evaluation import SmallDataset, fit_lexical
@@ -39,10 +39,12 @@ def test_what_is_not_results_is_refused(tmp_path: Path) -> None:
 def test_the_markdown_report_has_scores_costs_and_commands() -> None:
     made = evaluate(fit_lexical(), SmallDataset()).model_copy(update={"command": "lsr eval run x"})
     text = markdown_report([made, made.model_copy(update={"system": "other"})])
-    table = [line for line in text.splitlines() if line.startswith("|")]
-    assert table[0].startswith("| system | nDCG@10 | RR@10 |")
-    assert table[2].startswith("| lexical · exact | 0.")
-    assert len({line.count("|") for line in table}) == 1
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert tables[0].startswith("| system | nDCG@10 | RR@10 |")
+    assert tables[2].startswith("| lexical · exact | 0.")
+    assert tables[4].startswith("| system | terms/doc |")
+    assert len({line.count("|") for line in tables[:4]}) == 1
+    assert len({line.count("|") for line in tables[4:]}) == 1
     assert "µs mean" not in text, "what was not measured has no column"
     assert "`lsr eval run x`" in text
     assert "4 judged queries" in text
@@ -51,12 +53,6 @@ def test_the_markdown_report_has_scores_costs_and_commands() -> None:
 
 def test_costs_that_were_not_measured_are_empty() -> None:
     made = evaluate(fit_lexical(), SmallDataset())
-    cells = dict(
-        zip(
-            ("terms", "query", "flops", "mean", "p99", "qps", "index"),
-            cost_cells(made),
-            strict=True,
-        )
-    )
-    assert cells["mean"] == cells["qps"] == ""
+    cells = dict(zip(COST_COLUMNS, cost_cells(made), strict=True))
+    assert cells["µs mean"] == cells["queries/s"] == cells["anonymous"] == ""
     assert cells["index"].endswith("B")
