@@ -83,12 +83,29 @@ def create_app(
         openapi_url="/openapi.json",
     )
     app.state.service = service
+    if service.keys is None:
+        _leave_out_security(app)
     for module in (search, indexes, health):
         app.include_router(module.router)
     _add_pages(app)
     http_errors.install(app)
     middleware.install(app, settings=settings, metrics=service.metrics)
     return app
+
+
+def _leave_out_security(app: FastAPI) -> None:
+    """Let the OpenAPI document of a service without keys ask for none."""
+    with_security = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = with_security()
+        document["components"].pop("securitySchemes", None)
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                operation.pop("security", None)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _add_pages(app: FastAPI) -> None:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -135,9 +136,25 @@ def _http_error(request: Request, error: Exception) -> Response:
         404: f"There is nothing at {request.url.path}.",
         405: f"{request.method} is not a method of {request.url.path}.",
     }.get(error.status_code, str(error.detail))
+    headers = dict(error.headers or {})
+    # Starlette names the methods of one route; several may share a path.
+    if error.status_code == 405 and (methods := _methods(request)):
+        headers["Allow"] = ", ".join(sorted(methods))
     return error_response(
-        request.scope, error.status_code, code, message, hint=hint, headers=error.headers
+        request.scope, error.status_code, code, message, hint=hint, headers=headers
     )
+
+
+def _methods(request: Request) -> set[str]:
+    """Return the methods that the API's document lists for the request's path."""
+    found: set[str] = set()
+    for path, operations in request.app.openapi()["paths"].items():
+        # Only the last part of a path may hold slashes (document identifiers).
+        pattern = re.sub(r"\{\w+\}$", ".+", path)
+        pattern = re.sub(r"\{\w+\}", "[^/]+", pattern)
+        if re.fullmatch(pattern, request.url.path):
+            found |= {method.upper() for method in operations}
+    return found
 
 
 def _validation_error(request: Request, error: Exception) -> Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from indexing.base import MAX_K
 
@@ -46,12 +46,24 @@ Weight: TypeAlias = Annotated[
     # The upper bound keeps every score finite in float32.
     float, Field(gt=0, le=1e6, allow_inf_nan=False, examples=[1.5])
 ]
+# Blank queries are the engine's to refuse, with a better message than a pattern's; the document
+# states the rule all the same.
+_NOT_BLANK: dict[str, JsonValue] = {"minLength": 1, "pattern": r"\S"}
 QueryText: TypeAlias = Annotated[
-    str, Field(max_length=MAX_QUERY_CHARS, description="Text, encoded by the index's encoder.")
+    str,
+    Field(
+        max_length=MAX_QUERY_CHARS,
+        description="Text, encoded by the index's encoder.",
+        json_schema_extra=_NOT_BLANK,
+    ),
 ]
 QueryTerms: TypeAlias = Annotated[
     dict[TermText, Weight],
-    Field(max_length=MAX_QUERY_TERMS, description="Weights by token of the index's vocabulary."),
+    Field(
+        max_length=MAX_QUERY_TERMS,
+        description="Weights by token of the index's vocabulary.",
+        json_schema_extra={"minProperties": 1},
+    ),
 ]
 FieldName: TypeAlias = Literal["title", "text", "metadata"]
 Depth: TypeAlias = Annotated[int, Field(ge=1, le=MAX_K, description="Number of results.")]
@@ -142,7 +154,9 @@ class ExplainRequest(_Request):
 class EncodeRequest(_Request):
     """A text to look at through the index's encoder."""
 
-    text: str = Field(max_length=MAX_TEXT_CHARS, examples=[QUERY_EXAMPLE])
+    text: str = Field(
+        max_length=MAX_TEXT_CHARS, examples=[QUERY_EXAMPLE], json_schema_extra=_NOT_BLANK
+    )
     side: Literal["query", "document"] = Field(
         default="query", description="`document` needs an encoder that has its document side."
     )
