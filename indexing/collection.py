@@ -230,6 +230,7 @@ class Collection(CollectionKeeper):
         rows = self._checked(documents, vectors)
         with self._writing:
             self._require_writable()
+            self._require_room()
             view = self._view
             new: dict[str, str] = {}
             values = [

@@ -27,8 +27,8 @@ class CollectionConfig(Config):
         Documents in the head before they are sealed. Higher: fewer segments, faster search of
         what is sealed; more memory, slower opening.
     merge_factor : int
-        How many neighbouring segments of like size become one. Higher: less is rewritten; more
-        segments are searched.
+        How many neighbouring segments become one. Higher: less is rewritten; more segments are
+        searched.
     max_dead_share : float
         Share of dead rows above which a segment is written again. Lower: less space and time
         spent on the dead; more is rewritten.

@@ -7,9 +7,10 @@ for the exchange of a segment, and when the head has grown several times too lar
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from threading import Condition, RLock, Thread
-from typing import Any
+from typing import Any, TypeVar
 
 from indexing.collection_maintenance import (
     SegmentSize,
@@ -24,11 +25,13 @@ from indexing.collection_segment import Segment
 from indexing.collection_view import CollectionView
 from indexing.live_checks import note_store
 from indexing.live_store import STORE_NAME
+from indexing.live_transactions import ReadTransaction
 from lsr.core.errors import ArgumentError, StorageError
 from lsr.core.manifest import Manifest
 
 __all__ = ["CollectionKeeper"]
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 # Bytes of log before it is moved into the database.
@@ -75,6 +78,13 @@ class CollectionKeeper(CollectionReader):
         if background and self.writable:
             self._worker = Thread(target=self._run, name="lsr-maintenance", daemon=True)
             self._worker.start()
+
+    def _at_rest(self, use: Callable[[CollectionView, ReadTransaction], T]) -> T:
+        if not self.writable:
+            return super()._at_rest(use)
+        # Between the end of a transaction and its publication the store is ahead of the view.
+        with self._writing, self._store.read() as look:
+            return use(self._view, look)
 
     def seal(self) -> bool:
         """Seal the head into a segment; return whether there was anything to seal."""
@@ -237,6 +247,9 @@ class CollectionKeeper(CollectionReader):
                 f"The collection {self.path} is not open for writing.",
                 hint="Open it with mode='w'.",
             )
+
+    def _require_room(self) -> None:
+        """Check that the head may grow: it may not where sealing has failed for long."""
         if self._trouble and self._view.head.n_rows > 2 * _OVERFULL * self.config.seal_at:
             raise StorageError(
                 f"The head of {self.path} is full and cannot be sealed: {self._trouble}",

@@ -39,6 +39,10 @@ FOLD_AT = 10_000
 """Tombstones of one segment before they become part of its bitmap in the store."""
 
 
+# Segments beyond this many times `merge_factor` are merged whatever their sizes.
+_PILE = 4
+
+
 class SegmentSize(NamedTuple):
     """What the merge policy looks at."""
 
@@ -49,21 +53,22 @@ class SegmentSize(NamedTuple):
 def plan_merge(sizes: Sequence[SegmentSize], config: CollectionConfig) -> tuple[int, int] | None:
     """Return the neighbouring segments ``first:end`` to be made one, or None.
 
-    Tiers grow by `merge_factor` from `seal_at`; `merge_factor` neighbours that are all within one
-    tier are merged, the smallest tier first, so every document is rewritten once a tier. A segment
-    with too many dead rows is rewritten alone.
+    Of all `merge_factor` neighbours of which none is larger than the others together, the smallest:
+    whatever is rewritten at least doubles its segment, so a document is rewritten at most
+    log2(collection / first segment) times. Should segments of unlike size pile up all the same, the
+    smallest neighbours are merged whatever their balance. A segment with too many dead rows is
+    rewritten alone.
     """
-    largest = max((s.n_alive for s in sizes), default=0)
-    limit = config.seal_at
-    while True:
-        run = 0
-        for at, size in enumerate(sizes):
-            run = run + 1 if size.n_alive <= limit else 0
-            if run == config.merge_factor:
-                return at + 1 - run, at + 1
-        if limit >= largest:
-            break
-        limit *= config.merge_factor
+    factor = config.merge_factor
+    best: tuple[int, int] | None = None
+    for first in range(len(sizes) - factor + 1):
+        window = [size.n_alive for size in sizes[first : first + factor]]
+        balanced = 2 * max(window) <= sum(window)
+        too_many = len(sizes) > _PILE * factor
+        if (balanced or too_many) and (best is None or sum(window) < best[0]):
+            best = sum(window), first
+    if best is not None:
+        return best[1], best[1] + factor
     for at, size in enumerate(sizes):
         if size.n_rows - size.n_alive > config.max_dead_share * size.n_rows:
             return at, at + 1

@@ -6,10 +6,11 @@ over only what changed: new rows of the head, new tombstones, new segments.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from indexing.base import check_query
 from indexing.collection_config import CollectionConfig
@@ -28,17 +29,17 @@ from lsr.core.errors import (
     ArtifactCorruptedError,
     ArtifactNotFoundError,
     DocumentNotFoundError,
-    LsrError,
 )
 from lsr.core.manifest import Manifest
 from lsr.core.records import Document
-from lsr.core.sparse import Int64Array, SparseMatrix, SparseVector
+from lsr.core.sparse import SparseMatrix, SparseVector
 from lsr.core.vocabulary import Vocabulary
 
 __all__ = ["SEGMENTS_FOLDER", "CollectionReader"]
 
 SEGMENTS_FOLDER = "segments"
-# Documents that vanish between search and look-up, segments between store and folder: once more.
+T = TypeVar("T")
+# Segments that vanish between the look at the store and the look at the folder: once more.
 _ATTEMPTS = 5
 _LARGEST = 2**63 - 1
 
@@ -75,16 +76,28 @@ class CollectionReader:
 
     def _load(self, old: CollectionView | None) -> CollectionView:
         """Return the view of the latest generation; what `old` has open is used again."""
-        missing: LsrError | None = None
-        for _ in range(_ATTEMPTS):
+        return self._loaded(old, lambda view, look: view)
+
+    def _loaded(
+        self, old: CollectionView | None, use: Callable[[CollectionView, ReadTransaction], T]
+    ) -> T:
+        """Return ``use(view, look)`` for the latest generation and a look at exactly that one."""
+        for attempt in range(_ATTEMPTS):
             with self._store.read() as look:
                 try:
-                    return self._look(look, old)
-                except ArtifactNotFoundError as error:
+                    view = self._look(look, old)
+                except ArtifactNotFoundError:
                     # Merged away between our look at the store and our look at the folder?
-                    missing = error
-        assert missing is not None
-        raise missing
+                    if attempt + 1 == _ATTEMPTS:
+                        raise
+                    continue
+                return use(view, look)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _at_rest(self, use: Callable[[CollectionView, ReadTransaction], T]) -> T:
+        """Return ``use(view, look)`` where store and view are of one generation for certain."""
+        with self._refreshing:
+            return self._loaded(self._view, use)
 
     def _look(self, look: ReadTransaction, old: CollectionView | None) -> CollectionView:
         state = look.state()
@@ -179,27 +192,25 @@ class CollectionReader:
         FilterError
             If the filter does, or names an unknown field.
         """
-        for _ in range(_ATTEMPTS):
-            view = self.view()
-            view.check_params(params, self.config.index.layout.kind)
-            found = view.search(query, k, params=params, filter=filter)
-            if not with_documents:
-                return found
-            documents = self._documents(found.numbers)
-            if len(documents) == len(found):
-                break
-            # One was replaced since: a newer view has what replaced it.
-        kept = [at for at, number in enumerate(found.numbers.tolist()) if number in documents]
-        return CollectionResult(
-            found.numbers[kept],
-            [found.doc_ids[at] for at in kept],
-            found.scores[kept],
-            [documents[number] for number in found.numbers[kept].tolist()],
-        )
 
-    def _documents(self, numbers: Int64Array) -> dict[int, Document]:
+        def both(view: CollectionView, look: ReadTransaction) -> CollectionResult | None:
+            found = view.search(query, k, params=params, filter=filter)
+            documents = look.documents(found.numbers.tolist())
+            if len(documents) < len(found):
+                return None
+            return replace(found, documents=[documents[n] for n in found.numbers.tolist()])
+
+        view = self.view()
+        view.check_params(params, self.config.index.layout.kind)
+        if not with_documents:
+            return view.search(query, k, params=params, filter=filter)
         with self._store.read() as look:
-            return look.documents(numbers.tolist())
+            result = both(view, look)
+        if result is None:
+            # A document was replaced since: once more, with view and store in step.
+            result = self._at_rest(both)
+        assert result is not None, "store and view were in step"
+        return result
 
     def search_batch(
         self,

@@ -9,11 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 # Before any library reads them: tests are many and small, threads only get in their way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# A busy machine is no failure: examples take as long as they take.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

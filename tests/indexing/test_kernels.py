@@ -148,6 +148,13 @@ def test_one_signature_a_kernel(rng: np.random.Generator) -> None:
     index.search(frozen, 2)
     index.search_batch(documents, 400, n_threads=2)
     index.document(np.int32(4))  # type: ignore[arg-type]
+    index.score_rows(documents.row(3), np.array([1, 4]))
+    kernels.score_vectors(
+        *(read_only(a) for a in (documents.indptr, documents.terms, documents.weights)),
+        read_only(np.ones(SIZE, np.float32)),
+        np.empty(10, np.float32),
+    )
+    kernels.log_sum(read_only(np.zeros(2, np.uint32)), 1, 2)
     for name in kernels.__all__:
         kernel = getattr(kernels, name)
         if hasattr(kernel, "signatures"):
@@ -171,3 +178,65 @@ def test_read_only_views_do_not_copy(vector: SparseVector) -> None:
     assert not view.flags.writeable
     assert view.size == 0 or np.shares_memory(view, vector.terms)
     assert vector.terms.flags.writeable
+
+
+@settings(deadline=None)
+@given(sparse_matrices(SIZE, min_rows=1, max_rows=70), sparse_vectors(SIZE), st.data())
+def test_score_rows(matrix: SparseMatrix, query: SparseVector, data: st.DataObject) -> None:
+    wanted = sorted(data.draw(st.sets(st.integers(0, matrix.n_rows - 1))))
+    index = ExactIndex.from_matrix(matrix)
+    rows = read_only(np.array(wanted, dtype=np.int64))
+    expected = np.empty(len(wanted), np.float32)
+    reference.score_rows(
+        index._pointers,
+        index._rows,
+        index._weights,
+        matrix.size,
+        query.terms,
+        query.weights,
+        rows,
+        expected,
+    )
+    scores = index.score_rows(query, rows)
+    assert scores.tobytes() == expected.tobytes()
+    found = index.search(query, matrix.n_rows) if matrix.n_rows else None
+    assert found is not None
+    searched_scores = dict(zip(found.rows.tolist(), found.scores.tolist(), strict=True))
+    assert scores.tolist() == [searched_scores.get(row, 0.0) for row in wanted]
+    postings = sum(int((matrix.terms == term).sum()) for term in query.terms.tolist())
+    assert index.n_postings(query) == postings
+
+
+def test_score_rows_over_chunks() -> None:
+    step = 1000
+    n_rows = 2 * kernels.CHUNK_ROWS + 10
+    terms = np.zeros(n_rows, np.int32)
+    weights = (np.arange(n_rows) % 7 + 1).astype(np.float32)
+    matrix = SparseMatrix(np.arange(n_rows + 1, dtype=np.int64), terms, weights, (n_rows, 2))
+    rows = np.arange(0, n_rows, step, dtype=np.int64)
+    query = SparseVector.from_mapping({0: 2.0, 1: 1.0}, 2)
+    assert (ExactIndex.from_matrix(matrix).score_rows(query, rows) == 2 * weights[rows]).all()
+
+
+@given(sparse_matrices(SIZE), sparse_vectors(SIZE))
+def test_score_vectors(matrix: SparseMatrix, query: SparseVector) -> None:
+    dense = np.zeros(SIZE, np.float32)
+    dense[query.terms] = query.weights
+    made = []
+    for module in (kernels, reference):
+        scores = np.empty(matrix.n_rows, np.float32)
+        module.score_vectors(
+            read_only(matrix.indptr),
+            read_only(matrix.terms),
+            read_only(matrix.weights),
+            read_only(dense),
+            scores,
+        )
+        made.append(scores.tobytes())
+    assert made[0] == made[1]
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), max_size=40), st.integers(0, 2**32 - 1))
+def test_log_sum(words: list[int], start: int) -> None:
+    even = read_only(np.array(words[: len(words) // 2 * 2], dtype=np.uint32))
+    assert int(kernels.log_sum(even, start, 5)) == reference.log_sum(even, start, 5)

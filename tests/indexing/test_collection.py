@@ -1,0 +1,379 @@
+"""A live collection beside its dict: writes, readers in this and other processes, threads."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexing.collection import Collection, UpsertResult
+from indexing.collection_config import CollectionConfig
+from indexing.exact import ExactIndex
+from lsr.core.errors import (
+    ArgumentError,
+    ArtifactExistsError,
+    ArtifactNotFoundError,
+    CollectionLockedError,
+    DataError,
+    DocumentNotFoundError,
+    LsrError,
+    StorageError,
+    VocabularyMismatchError,
+)
+from lsr.core.records import Document
+from lsr.core.sparse import SparseMatrix, SparseVector
+from lsr.core.vocabulary import Vocabulary
+from tests.helpers.live_model import FIELDS, LiveModel, memory_folder, require_same
+from tests.helpers.strategies import random_matrix
+
+N_TERMS = 60
+VOCABULARY = Vocabulary(f"t{n}" for n in range(N_TERMS))
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as path:
+        yield Path(path)
+
+
+def create(path: Path, *, background: bool = False, **config: object) -> Collection:
+    return Collection.create(
+        path,
+        VOCABULARY,
+        config=CollectionConfig.model_validate({"fields": FIELDS, **config}),
+        encoder="test",
+        idf="none",
+        background=background,
+    )
+
+
+@pytest.fixture
+def live(folder: Path) -> Iterator[Collection]:
+    with create(folder / "live") as collection:
+        yield collection
+
+
+def documents(start: int, stop: int, text: str = "text") -> list[Document]:
+    return [
+        Document(f"d-{n}", f"{text} {n}", "", {"year": 1990 + n % 9}) for n in range(start, stop)
+    ]
+
+
+def vector(*terms: int, weight: float = 1.0) -> SparseVector:
+    return SparseVector.from_mapping(dict.fromkeys(terms, weight), N_TERMS)
+
+
+def test_a_write_is_searchable_at_once(live: Collection) -> None:
+    assert live.upsert([Document("a", "x"), Document("b", "y")], [vector(1), vector(1, 2)]) == (
+        2,
+        0,
+    )
+    assert live.search(vector(1)).doc_ids == ["a", "b"]
+    assert live.search(vector(2)).doc_ids == ["b"]
+    assert live.upsert([Document("a", "z")], [vector(2, weight=2.0)]) == UpsertResult(0, 1)
+    found = live.search(vector(2), with_documents=True)
+    assert found.doc_ids == ["a", "b"]
+    assert found.documents == [Document("a", "z"), Document("b", "y")]
+    assert live.delete(["a", "nobody"]) == 1
+    assert live.search(vector(2)).doc_ids == ["b"]
+    assert "a" not in live
+    assert "b" in live
+    assert len(live) == 1
+
+
+def test_equal_scores_come_in_the_order_of_writing(live: Collection) -> None:
+    live.upsert([Document(i, "") for i in "cab"], [vector(1)] * 3)
+    live.seal()
+    live.upsert([Document("d", ""), Document("a", "")], [vector(1)] * 2)
+    assert live.search(vector(1)).doc_ids == ["c", "b", "d", "a"]
+    assert live.search(vector(1), 2).doc_ids == ["c", "b"]
+
+
+def test_of_two_with_one_id_the_later_counts(live: Collection) -> None:
+    assert live.upsert([Document("a", "1"), Document("a", "2")], [vector(1), vector(2)]) == (1, 0)
+    assert live.document("a").text == "2"
+    assert live.search(vector(1)).doc_ids == []
+
+
+def test_documents_vectors_and_explanations(live: Collection) -> None:
+    live.upsert([Document("a", "x", "t", {"year": 1999})], [vector(1, 2, weight=0.5)])
+    assert live.document("a") == Document("a", "x", "t", {"year": 1999})
+    assert live.documents(["b", "a"]) == [None, live.document("a")]
+    assert live.vector("a") == vector(1, 2, weight=0.5)
+    explanation = live.explain(vector(2, 3), "a")
+    assert [line.token for line in explanation.terms] == ["t2"]
+    assert explanation.score == 0.5
+    with pytest.raises(DocumentNotFoundError, match="no document 'b'"):
+        live.document("b")
+    with pytest.raises(DocumentNotFoundError):
+        live.vector("b")
+
+
+def test_what_breaks_a_rule_is_refused_and_nothing_is_written(live: Collection) -> None:
+    good = Document("good", "")
+    with pytest.raises(DataError, match="2 documents but 1 vectors"):
+        live.upsert([good, good], [vector(1)])
+    with pytest.raises(DataError, match="empty doc_id"):
+        live.upsert([good, Document("", "")], [vector(1)] * 2)
+    with pytest.raises(DataError, match="not JSON"):
+        live.upsert([good, Document("a", "", "", {"x": {1, 2}})], [vector(1)] * 2)
+    with pytest.raises(DataError, match="not valid Unicode"):
+        live.upsert([good, Document("a", "\ud800")], [vector(1)] * 2)
+    with pytest.raises(DataError, match="field 'year' is a number"):
+        live.upsert([good, Document("a", "", "", {"year": "old"})], [vector(1)] * 2)
+    with pytest.raises(DataError, match="vocabulary size"):
+        live.upsert([good], [SparseVector.from_mapping({1: 1.0}, 5)])
+    with pytest.raises(DataError, match="columns"):
+        live.upsert([good], SparseMatrix.from_rows([SparseVector.from_mapping({1: 1.0}, 5)], 5))
+    assert len(live) == 0
+    with pytest.raises(VocabularyMismatchError):
+        live.search(SparseVector.from_mapping({1: 1.0}, 5))
+    with pytest.raises(ArgumentError):
+        live.search(vector(1), 0)
+    with pytest.raises(ArgumentError, match="takes no parameters"):
+        live.search(vector(1), params={"x": 1})
+
+
+def test_large_heads_and_many_segments_are_one_exact_index(
+    folder: Path, rng: np.random.Generator
+) -> None:
+    matrix = random_matrix(rng, 3000, N_TERMS, 9)
+    queries = random_matrix(rng, 15, N_TERMS, 6)
+    exact = ExactIndex.from_matrix(matrix)
+    config = {"seal_at": 1100, "merge_factor": 2}
+    with create(folder / "live", **config) as live, Collection.open(folder / "live") as reader:
+        at = 0
+        for size in (700, 1, 300, 99, 640, 260, 1000):
+            live.upsert(documents(at, at + size), matrix.rows(at, at + size))
+            at += size
+            assert reader.n_documents == at
+        for each in (live, reader):
+            for query, result in zip(queries, each.search_batch(queries, 20), strict=True):
+                expected = exact.search(query, 20)
+                assert result.numbers.tolist() == expected.rows.tolist()
+                assert result.scores.tobytes() == expected.scores.tobytes()
+                assert result.doc_ids == [f"d-{row}" for row in expected.rows]
+
+
+def test_bulk_loads_go_straight_into_segments(folder: Path, rng: np.random.Generator) -> None:
+    model = LiveModel()
+    matrix = random_matrix(rng, 90, N_TERMS, 9)
+    told: list[int] = []
+    with create(folder / "live") as live:
+        live.upsert(documents(0, 10, "old"), matrix.rows(0, 10))
+        batches = [(documents(at, at + 30), matrix.rows(at, at + 30)) for at in (0, 30, 60)]
+        assert live.load(batches, on_batch=told.append) == (80, 10)
+        for document, row in zip(documents(0, 90), matrix, strict=True):
+            model.upsert(document, row)
+        assert told == [30, 30, 30]
+        assert live.stats()["head_documents"] == 0
+        require_same(live, model, [matrix.row(3)])
+    with Collection.open(folder / "live") as reader:
+        require_same(reader, model, [matrix.row(3)])
+
+
+def test_one_process_writes_and_others_read(folder: Path) -> None:
+    path = folder / "live"
+    reads = (
+        "import sys; from pathlib import Path; from indexing.collection import Collection\n"
+        "from lsr.core.sparse import SparseVector\n"
+        "from lsr.core.errors import CollectionLockedError\n"
+        "path = Path(sys.argv[1])\n"
+        "try:\n    Collection.open(path, mode='w'); raise SystemExit('two writers')\n"
+        "except CollectionLockedError:\n    pass\n"
+        "with Collection.open(path) as c:\n"
+        "    q = SparseVector.from_mapping({1: 1.0}, 60)\n"
+        "    for line in sys.stdin:\n"
+        "        print(','.join(c.search(q, 100).doc_ids), flush=True)\n"
+    )
+    with create(path, seal_at=4) as live:
+        live.upsert([Document("a", "")], [vector(1)])
+        child = subprocess.Popen(
+            [sys.executable, "-c", reads, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+
+        def seen() -> str:
+            child.stdin.write("\n")
+            child.stdin.flush()
+            return child.stdout.readline().strip()
+
+        assert seen() == "a"
+        live.upsert([Document("b", ""), Document("c", "")], [vector(1)] * 2)
+        assert seen() == "a,b,c"
+        live.delete(["b"])
+        live.seal()
+        assert seen() == "a,c"
+        live.upsert([Document("a", "")], [vector(1)])
+        live.merge()
+        assert seen() == "c,a"
+        # The child looked again, so nobody needs the segments of before.
+        live.sweep()
+        assert len(list((path / "segments").iterdir())) == 1
+        child.stdin.close()
+        assert child.wait(30) == 0
+        child.stdout.close()
+
+
+def test_folders_of_replaced_segments_stay_while_somebody_reads_them(folder: Path) -> None:
+    path = folder / "live"
+    with create(path) as live, Collection.open(path) as reader:
+        live.upsert([Document("a", "")], [vector(1)])
+        live.seal()
+        before = live.view()
+        of_reader = reader.view()
+        live.upsert([Document("b", "")], [vector(1)])
+        live.merge()
+        assert len(list((path / "segments").iterdir())) == 2
+        assert before.search(vector(1)).doc_ids == ["a"]
+        del before
+        live.sweep()
+        assert len(list((path / "segments").iterdir())) == 2
+        assert of_reader.search(vector(1)).doc_ids == ["a"]
+        del of_reader
+        assert reader.search(vector(1)).doc_ids == ["a", "b"]
+        live.sweep()
+        assert len(list((path / "segments").iterdir())) == 1
+
+
+def test_threads_read_and_write_while_it_is_kept_in_shape(folder: Path) -> None:
+    """Every answer is that of some generation: each write replaces all documents of a group."""
+    path = folder / "live"
+    stop = threading.Event()
+    errors: list[Exception] = []
+
+    def read(collection: Collection) -> None:
+        try:
+            while not stop.is_set():
+                for group in range(3):
+                    found = collection.search(vector(group), 50, with_documents=True)
+                    assert found.documents is not None
+                    revisions = {document.text for document in found.documents}
+                    assert len(found) == 8, found
+                    assert len(revisions) == 1, revisions
+        except (AssertionError, LsrError) as error:
+            errors.append(error)
+
+    def write(collection: Collection, group: int) -> None:
+        try:
+            for revision in range(25):
+                docs = [Document(f"{group}-{n}", f"{revision}") for n in range(8)]
+                collection.upsert(docs, [vector(group)] * 8)
+        except (AssertionError, LsrError) as error:
+            errors.append(error)
+
+    with create(path, background=True, seal_at=20, merge_factor=2) as live:
+        for group in range(3):
+            live.upsert([Document(f"{group}-{n}", "-1") for n in range(8)], [vector(group)] * 8)
+        with Collection.open(path) as reader:
+            readers = [threading.Thread(target=read, args=(c,)) for c in (live, reader, live)]
+            writers = [threading.Thread(target=write, args=(live, g)) for g in range(3)]
+            for thread in readers + writers:
+                thread.start()
+            for thread in writers:
+                thread.join()
+            stop.set()
+            for thread in readers:
+                thread.join()
+        live.wait()
+        assert errors == []
+        stats = live.stats()
+        assert stats["n_documents"] == 24
+        assert stats["trouble"] is None
+        assert len(stats["segments"]) <= 2
+        live.merge()
+        assert live.stats()["segments"][0]["n_rows"] == 24
+
+
+def test_writers_wait_for_a_head_that_cannot_be_sealed_and_then_hear_why(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise StorageError("No space.", hint="Free some.")
+
+    monkeypatch.setattr("indexing.collection_keeper.build_range", refuse)
+    monkeypatch.setattr("indexing.collection_keeper.logger.exception", lambda *args: None)
+    with create(folder / "live", background=True, seal_at=2) as live:
+        with pytest.raises(StorageError, match="cannot be sealed: No space"):
+            for number in range(40):
+                live.upsert([Document(f"d-{number}", "")], [vector(1)])
+        assert 8 <= len(live) < 40
+        assert len(live.search(vector(1), 100)) == len(live)
+        with pytest.raises(StorageError):
+            live.wait()
+        monkeypatch.undo()
+        live.maintain()
+        assert live.stats()["head_documents"] == 0
+
+
+def test_opening_reads_the_head_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / "live"
+    with create(path) as live:
+        live.load([(documents(0, 500), SparseMatrix.from_rows([vector(1)] * 500, N_TERMS))])
+        live.upsert(documents(500, 503), [vector(1)] * 3)
+    read: list[int] = []
+    rows = __import__("indexing.live_transactions", fromlist=["x"]).ReadTransaction.rows
+
+    def counted(self: object, first: int, last: int) -> Iterator[object]:
+        for row in rows(self, first, last):
+            read.append(row.number)
+            yield row
+
+    monkeypatch.setattr("indexing.live_transactions.ReadTransaction.rows", counted)
+    monkeypatch.setattr("indexing.collection.require_store", _stamp_only)
+    with Collection.open(path) as reader:
+        assert len(reader) == 503
+    assert len(read) == 3
+
+
+def _stamp_only(path: Path, vocabulary_size: int) -> None:
+    """A clean close leaves a stamp that fits: nothing else may be needed."""
+    from indexing.live_checks import STAMP_NAME
+
+    status = path.stat()
+    noted = json.loads(path.with_name(STAMP_NAME).read_text())
+    assert noted == [status.st_size, status.st_mtime_ns]
+
+
+def test_paths_and_modes(folder: Path, live: Collection) -> None:
+    with pytest.raises(ArtifactExistsError):
+        create(folder / "live")
+    with pytest.raises(ArtifactNotFoundError):
+        Collection.open(folder / "nowhere")
+    with pytest.raises(CollectionLockedError, match="Another process writes"):
+        Collection.open(folder / "live", mode="w")
+    with Collection.open(folder / "live") as reader:
+        assert not reader.writable
+        with pytest.raises(ArgumentError, match="not open for writing"):
+            reader.upsert([Document("a", "")], [vector(1)])
+        with pytest.raises(ArgumentError, match="not open for writing"):
+            reader.delete(["a"])
+        with pytest.raises(ArgumentError, match="not open for writing"):
+            reader.seal()
+    live.close()
+    with pytest.raises(ArgumentError, match="not open for writing"):
+        live.upsert([Document("a", "")], [vector(1)])
+
+
+def test_the_query_side_travels_with_it(folder: Path) -> None:
+    side = folder / "side"
+    side.mkdir()
+    (side / "lsr_encoder.json").write_text("{}")
+    with Collection.create(
+        folder / "live", VOCABULARY, encoder="test", idf="query", query_encoder=side
+    ) as live:
+        assert live.query_encoder_path is not None
+        assert (live.query_encoder_path / "lsr_encoder.json").read_text() == "{}"
+        assert live.manifest.details["idf"] == "query"
+        assert live.fields == {}
