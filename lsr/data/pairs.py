@@ -17,7 +17,7 @@ from lsr.core.files import open_bytes, strip_compression
 from lsr.data.bad_lines import BadLines, decode_lines, parse_lines, read_records
 from lsr.data.fields import parse_object
 
-__all__ = ["Pair", "read_pairs"]
+__all__ = ["Pair", "pair_files", "read_pairs"]
 
 _TARS = (".tar.zst", ".tar.gz", ".tar")
 
@@ -52,22 +52,31 @@ def read_pairs(
         If a line is no pair of texts, beyond the budget of `bad`.
     """
     bad = bad or BadLines()
+    for file in pair_files(paths):
+        if file.name.endswith(_TARS):
+            yield from _read_archive(file, exclude, bad)
+        elif _stem(file.name) not in exclude:
+            yield from _kept(read_records(file, _parser(_stem(file.name)), bad), exclude)
+
+
+def pair_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the files that `read_pairs` reads: folders stand for their ``.jsonl`` files.
+
+    Raises
+    ------
+    DataError
+        If a path is missing, or a folder holds no such file.
+    """
+    files: list[Path] = []
     for path in map(Path, paths):
-        if path.name.endswith(_TARS):
-            yield from _read_archive(path, exclude, bad)
-            continue
-        for file in _jsonl_files(path):
-            parse = _parser(_stem(file.name))
-            if _stem(file.name) not in exclude:
-                yield from _kept(read_records(file, parse, bad), exclude)
-
-
-def _jsonl_files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    files = sorted(p for p in path.iterdir() if strip_compression(p).endswith(".jsonl"))
-    if not files:
-        raise DataError(f"No .jsonl file in the folder {path}.", hint="Check the path.")
+        found = [path]
+        if path.is_dir():
+            found = sorted(p for p in path.iterdir() if strip_compression(p).endswith(".jsonl"))
+        elif not path.exists():
+            raise DataError(f"No training pairs at {path}.", hint="Check the path.")
+        if not found:
+            raise DataError(f"No .jsonl file in the folder {path}.", hint="Check the path.")
+        files += found
     return files
 
 

@@ -16,17 +16,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsr.core.artifact import check_artifact, open_array, read_manifest, write_artifact
 from lsr.core.config import config_hash
-from lsr.core.errors import DataError, RecordError
-from lsr.core.files import open_text
+from lsr.core.errors import DataError
 from lsr.core.manifest import Manifest
 from lsr.core.sparse import Int64Array
+from lsr.data.pairs import Pair, pair_files, read_pairs
 from lsr.training.config import DataConfig, SentenceQueries
 
 if TYPE_CHECKING:
@@ -34,11 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PAIRS_FORMAT",
-    "Pair",
     "PairTable",
     "TokenTable",
     "prepare_pairs",
-    "read_pairs",
     "special_ids",
 ]
 
@@ -46,68 +44,6 @@ PAIRS_FORMAT = 1
 _KIND = "training-pairs"
 _BATCH = 4096
 _log = logging.getLogger(__name__)
-
-
-class Pair(NamedTuple):
-    """A query, a passage that answers it, and where they come from."""
-
-    query: str
-    positive: str
-    source: str
-
-
-def read_pairs(paths: Iterable[Path], *, exclude: Sequence[str] = ()) -> Iterator[Pair]:
-    """Yield the pairs of JSON-lines files (``.jsonl``, ``.gz``, ``.zst``) or folders of them.
-
-    Raises
-    ------
-    DataError
-        If a path does not exist or a folder has no such file.
-    RecordError
-        At a line that is no object with ``query``, ``positive`` and, optionally, ``source``.
-    """
-    for path in _pair_files(paths):
-        if path.name.split(".")[0] in exclude:
-            continue
-        with open_text(path) as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                pair = _parse(line, path, number)
-                if pair.source not in exclude and pair.query.strip() and pair.positive.strip():
-                    yield pair
-
-
-def _pair_files(paths: Iterable[Path]) -> list[Path]:
-    files: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            found = sorted(p for p in path.iterdir() if ".jsonl" in p.suffixes)
-            if not found:
-                raise DataError(f"No .jsonl file in {path}.", hint="Check data.pairs.")
-            files += found
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise DataError(f"No training pairs at {path}.", hint="Check data.pairs.")
-    return files
-
-
-def _parse(line: str, path: Path, number: int) -> Pair:
-    try:
-        record = json.loads(line)
-        source = record.get("source", path.name.split(".")[0])
-        pair = Pair(record["query"], record["positive"], source)
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise RecordError(
-            f"no training pair ({type(error).__name__}: {error})",
-            path=str(path),
-            line=number,
-            hint='Expected {"query": …, "positive": …, "source": …}.',
-        ) from error
-    if not all(isinstance(field, str) for field in pair):
-        raise RecordError("query, positive and source must be strings", path=str(path), line=number)
-    return pair
 
 
 @dataclass(frozen=True)
@@ -440,7 +376,7 @@ def _write_pairs(
         "n_passages": len(passages),
         "vocabulary_size": size,
         "special": special,
-        "files": [p.name for p in _pair_files(config.pairs)],
+        "files": [p.name for p in pair_files(config.pairs)],
     }
     manifest = Manifest.new(
         _KIND,

@@ -84,7 +84,7 @@ def test_bad_lines_are_numbered_and_can_be_skipped(tmp_path: Path, line: str, me
 
 
 def test_missing_empty_and_damaged_sources(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="No file at"):
+    with pytest.raises(DataError, match="No training pairs at"):
         list(read_pairs([tmp_path / "none.jsonl"]))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="No .jsonl file in the folder"):
