@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from indexing.kernels_blocks import BLOCK_ROWS
 from indexing.source import MatrixSource, RowSource
 from indexing.threads import ScratchPool, resolve_threads, run_parallel
 from lsr.core.artifact import ArtifactWriter, open_array
+from lsr.core.config import Config
 from lsr.core.errors import ArgumentError
 from lsr.core.manifest import Manifest
 from lsr.core.sparse import Float32Array, Int32Array, SparseMatrix, SparseVector, UInt64Array
@@ -101,8 +102,13 @@ class _Scratch:
         self.fine_query = np.zeros(n_terms, dtype=np.float32)
         self.rows = np.empty(kernels.MAX_TERMS, dtype=np.int64)
         self.weights = np.empty(kernels.MAX_TERMS, dtype=np.uint16)
+        self.tables = np.empty(16 * kernels.MAX_TERMS, dtype=np.uint8)
         self.accumulator = np.empty(2 * row_bytes, dtype=np.uint16)
         self.groups = np.empty(row_bytes // 4, dtype=np.uint16)
+        self.tops = np.empty(row_bytes // 32, dtype=np.uint16)
+        self.accumulator8 = np.empty(2 * row_bytes, dtype=np.uint8)
+        self.groups8 = np.empty(row_bytes // 4, dtype=np.uint8)
+        self.tops8 = np.empty(row_bytes // 32, dtype=np.uint8)
         self.candidates = np.empty(2 * row_bytes, dtype=np.uint32)
         self.estimates = np.empty(2 * row_bytes, dtype=np.uint16)
         self.counts = np.empty(257, dtype=np.int64)
@@ -113,35 +119,40 @@ class _Scratch:
         self.cell = np.empty(1, dtype=np.float32)
         self.state = np.empty(4, dtype=np.int64)
         self.stats = np.zeros(5, dtype=np.int64)
-        self._heap = np.empty(0, dtype=np.uint64)
-        self._coarse_heap = np.empty(0, dtype=np.int32)
+        self._arguments: tuple[Any, ...] = ()
+        self._depth = 0
 
     def arguments(self, k: int) -> tuple[Any, ...]:
         """Return the scratch in the order the kernel takes it."""
-        if len(self._heap) < k:
-            self._heap = np.empty(k, dtype=np.uint64)
-            self._coarse_heap = np.empty(k, dtype=np.int32)
-        return (
-            self.coarse_query,
-            self.fine_query,
-            self.rows,
-            self.weights,
-            self.accumulator,
-            self.groups,
-            self.candidates,
-            self.estimates,
-            self.counts,
-            self.order,
-            self.visited,
-            self._coarse_heap,
-            self.found_scores,
-            self.found_positions,
-            self.cell,
-            self.cell.view(np.int32),
-            self._heap,
-            self.state,
-            self.stats,
-        )
+        if self._depth < k:
+            self._depth = k
+            self._arguments = (
+                self.coarse_query,
+                self.fine_query,
+                self.rows,
+                self.weights,
+                self.tables,
+                self.accumulator,
+                self.groups,
+                self.tops,
+                self.accumulator8,
+                self.groups8,
+                self.tops8,
+                self.candidates,
+                self.estimates,
+                self.counts,
+                self.order,
+                self.visited,
+                np.empty(k, dtype=np.int32),
+                self.found_scores,
+                self.found_positions,
+                self.cell,
+                self.cell.view(np.int32),
+                np.empty(k, dtype=np.uint64),
+                self.state,
+                self.stats,
+            )
+        return self._arguments
 
 
 class ClusteredIndex:
@@ -152,7 +163,8 @@ class ClusteredIndex:
     parts : ClusteredParts
     """
 
-    kind = "clustered"
+    kind: ClassVar[str] = "clustered"
+    params_model: ClassVar[type[Config]] = ClusteredParams
 
     def __init__(self, parts: ClusteredParts) -> None:
         self._parts = parts
@@ -165,7 +177,12 @@ class ClusteredIndex:
             read_only(forward.terms),
             read_only(forward.coarse),
             read_only(forward.fine),
-            *(read_only(array) for array in blocks.arrays().values()),
+            read_only(blocks.term_max),
+            read_only(blocks.dense_row),
+            read_only(blocks.dense.reshape(-1)),
+            read_only(blocks.list_pointers),
+            read_only(blocks.list_slots),
+            read_only(blocks.list_levels),
             self._inverse_scale,
             quantization.coarse_scale / quantization.fine_scale,
         )

@@ -14,6 +14,7 @@ import numpy as np
 from indexing.jit import half_to_float, jit, prefetch
 from indexing.kernels import heap_drain, heap_insert
 from indexing.kernels_blocks import BLOCK_ROWS, CHUNK_BLOCKS, CHUNK_BYTES, SUPER_BLOCKS
+from indexing.lookup import STEP_BYTES, add_levels
 
 __all__ = [
     "GROUP",
@@ -21,6 +22,7 @@ __all__ = [
     "STATS",
     "add_dense",
     "block_of",
+    "bound_blocks",
     "clustered_search",
     "estimate_blocks",
     "score_fine",
@@ -31,7 +33,8 @@ __all__ = [
 U = np.uint64
 
 GROUP = 8
-"""Blocks whose maximum is looked at first; they lie an eighth of a chunk apart."""
+"""Blocks a group, and groups a top group. Members lie an eighth of a chunk apart: neighbours, which
+are alike, are in different groups, so that about as many blocks as groups reach a threshold."""
 
 MAX_TERMS = 2_048
 """Query terms that take part in estimates; the others add a constant to every bound."""
@@ -40,8 +43,9 @@ STATS = 4
 """Counters a query leaves: blocks estimated above the threshold, blocks visited, documents scored,
 documents scored again."""
 
-_TILE_BYTES = 4_096
+_TILE_BYTES = 8_192
 _LIMIT = 65_535
+_ESTIMATE_UNITS = 384
 _NO_BOUND = 1 << 20
 _ROW_MASK = np.uint64(0xFFFFFFFF)
 
@@ -92,14 +96,15 @@ def term_threshold(weights, mass, max_terms):
 
 
 @jit
-def add_dense(low, high, dense, start, n, rows, weights, n_rows):
+def add_dense(low, high, dense, row_bytes, start, n, rows, weights, n_rows):
     """Add rows of 4-bit levels, each times its weight, to accumulators; wraps at 16 bits.
 
     Parameters
     ----------
     low, high : uint16, shape (>= n,)
         Accumulators of the low and high halves of the bytes.
-    dense : uint8, shape (n_dense, row_bytes)
+    dense : uint8, shape (n_dense * row_bytes,)
+    row_bytes : int
     start, n : int
         Bytes ``start:start + n`` of the rows.
     rows : int64, shape (>= n_rows,)
@@ -109,13 +114,16 @@ def add_dense(low, high, dense, start, n, rows, weights, n_rows):
     mask = np.uint16(15)
     shift = np.uint16(4)
     j = U(0)
-    stop = U(start) + U(n)
     while j + U(4) <= U(n_rows):
         # Slices make the bounds plain to the vectoriser.
-        d0 = dense[U(rows[j]), U(start) : stop]
-        d1 = dense[U(rows[j + U(1)]), U(start) : stop]
-        d2 = dense[U(rows[j + U(2)]), U(start) : stop]
-        d3 = dense[U(rows[j + U(3)]), U(start) : stop]
+        s0 = U(rows[j]) * U(row_bytes) + U(start)
+        s1 = U(rows[j + U(1)]) * U(row_bytes) + U(start)
+        s2 = U(rows[j + U(2)]) * U(row_bytes) + U(start)
+        s3 = U(rows[j + U(3)]) * U(row_bytes) + U(start)
+        d0 = dense[s0 : s0 + U(n)]
+        d1 = dense[s1 : s1 + U(n)]
+        d2 = dense[s2 : s2 + U(n)]
+        d3 = dense[s3 : s3 + U(n)]
         w0 = weights[j]
         w1 = weights[j + U(1)]
         w2 = weights[j + U(2)]
@@ -141,7 +149,8 @@ def add_dense(low, high, dense, start, n, rows, weights, n_rows):
             )
         j += U(4)
     while j < U(n_rows):
-        d0 = dense[U(rows[j]), U(start) : stop]
+        s0 = U(rows[j]) * U(row_bytes) + U(start)
+        d0 = dense[s0 : s0 + U(n)]
         w0 = weights[j]
         for x in range(U(n)):
             e0 = np.uint16(d0[x])
@@ -168,22 +177,24 @@ def group_maxima(accumulator, groups):
 
 
 @jit
-def query_scale(query_terms, query_weights, threshold, term_max):
-    """Return the units a score of 1 has in estimates, 0 if no term can contribute."""
+def largest_score(query_terms, query_weights, threshold, term_max):
+    """Return the most that the terms from `threshold` on could give a document."""
     bound = np.float64(0)
-    n_used = 0
     for j in range(U(len(query_terms))):
         if query_weights[j] >= threshold:
             bound += np.float64(query_weights[j]) * np.float64(term_max[U(query_terms[j])])
-            n_used += 1
-    if bound <= 0:
-        return np.float64(0)
-    # Every term is rounded up: by less than 15 units in a dense row, 1 in a list.
-    return (np.float64(_LIMIT) - np.float64(16) * np.float64(min(n_used, MAX_TERMS))) / bound
+    return bound
 
 
 @jit
-def estimate_blocks(
+def bound_scale(n_terms, bound):
+    """Return the units of a score of 1 with which the sum of all bounds fits in 16 bits."""
+    # Every term is rounded up: by less than 15 units in a dense row, 1 in a list.
+    return (np.float64(_LIMIT) - np.float64(16) * np.float64(min(n_terms, MAX_TERMS))) / bound
+
+
+@jit
+def bound_blocks(
     query_terms,
     query_weights,
     threshold,
@@ -199,6 +210,7 @@ def estimate_blocks(
     weights,
     accumulator,
     groups,
+    tops,
 ):
     """Write an upper bound, in units, of the score that each block's documents can have.
 
@@ -216,10 +228,10 @@ def estimate_blocks(
         Scratch.
     accumulator : uint16, shape (2 * row_bytes,)
         By chunk, then slot.
-    groups : uint16, shape (row_bytes // 4,)
-        Maxima of groups, by chunk.
+    groups, tops : uint16, shape (row_bytes // 4,), (row_bytes // 32,)
+        Maxima of groups and of top groups, by chunk.
     """
-    row_bytes = U(dense.shape[1])
+    row_bytes = U(len(accumulator)) >> U(1)
     n_rows = U(0)
     n_query = U(len(query_terms))
     n_used = U(0)
@@ -262,6 +274,7 @@ def estimate_blocks(
                 here[tile : tile + n],
                 here[chunk_bytes + tile : chunk_bytes + tile + n],
                 dense,
+                row_bytes,
                 chunk_start + tile,
                 n,
                 rows,
@@ -269,8 +282,116 @@ def estimate_blocks(
                 n_rows,
             )
             tile += n
-        quarter = chunk_start >> U(2)
-        group_maxima(here, groups[quarter : quarter + (chunk_bytes >> U(2))])
+        of_chunk = groups[chunk_start >> U(2) : (chunk_start + chunk_bytes) >> U(2)]
+        group_maxima(here, of_chunk)
+        group_maxima(of_chunk, tops[chunk_start >> U(5) : (chunk_start + chunk_bytes) >> U(5)])
+        chunk += U(1)
+        chunk_start += chunk_bytes
+
+
+@jit
+def estimate_blocks(
+    query_terms,
+    query_weights,
+    threshold,
+    scale,
+    n_terms,
+    term_max,
+    dense_row,
+    dense,
+    list_pointers,
+    list_slots,
+    list_levels,
+    rows,
+    tables,
+    accumulator,
+    groups,
+    tops,
+):
+    """Write an estimate in 8 bits of the best score in each block; sums stay at 255.
+
+    Parameters
+    ----------
+    query_terms, query_weights, threshold, n_terms, term_max, list_pointers, list_slots
+    list_levels, rows
+        See `bound_blocks`.
+    scale : float
+        Units of a score of 1.
+    dense : uint8, shape (n_dense * row_bytes,)
+    tables : uint8, shape (16 * MAX_TERMS,)
+        Scratch.
+    accumulator : uint8, shape (2 * row_bytes,)
+    groups, tops : uint8, shape (row_bytes // 4,), (row_bytes // 32,)
+    """
+    row_bytes = U(len(accumulator)) >> U(1)
+    n_rows = U(0)
+    n_query = U(len(query_terms))
+    for j in range(n_query):
+        t = U(query_terms[j])
+        if query_weights[j] >= threshold and dense_row[t] >= 0 and n_rows < U(MAX_TERMS):
+            unit = np.float64(query_weights[j]) * np.float64(term_max[t]) * scale / np.float64(15)
+            rows[n_rows] = np.int64(U(dense_row[t]) * row_bytes)
+            at = n_rows * U(16)
+            tables[at] = np.uint8(0)
+            for level in range(U(1), U(16)):
+                # Levels are rounded up: half a level less is right on average.
+                value = (np.float64(level) - np.float64(0.5)) * unit + np.float64(0.5)
+                tables[at + level] = np.uint8(min(value, np.float64(255)))
+            n_rows += U(1)
+    while n_rows % U(4) != U(0) and n_rows < U(MAX_TERMS):
+        # Rows are added four at a time: the missing ones add nothing.
+        rows[n_rows] = rows[U(0)]
+        for level in range(U(16)):
+            tables[n_rows * U(16) + level] = np.uint8(0)
+        n_rows += U(1)
+    chunk = U(0)
+    chunk_start = U(0)
+    while chunk_start < row_bytes:
+        chunk_bytes = min(U(CHUNK_BYTES), row_bytes - chunk_start)
+        here = accumulator[U(2) * chunk_start : U(2) * (chunk_start + chunk_bytes)]
+        low = here[U(0) : chunk_bytes]
+        high = here[chunk_bytes : U(2) * chunk_bytes]
+        for x in range(U(2) * chunk_bytes):
+            here[x] = np.uint8(0)
+        for j in range(n_query):
+            t = U(query_terms[j])
+            if query_weights[j] >= threshold and dense_row[t] < 0:
+                at = chunk * U(n_terms) + t
+                unit = np.float64(query_weights[j]) * np.float64(term_max[t]) * scale
+                weight = U(unit * (np.float64(65536) / np.float64(255)))
+                for p in range(U(list_pointers[at]), U(list_pointers[at + U(1)])):
+                    slot = U(list_slots[p])
+                    value = (U(list_levels[p]) * weight + U(32768)) >> U(16)
+                    here[slot] = np.uint8(min(U(here[slot]) + value, U(255)))
+        tile = U(0)
+        while tile < chunk_bytes:
+            stop = min(tile + U(_TILE_BYTES), chunk_bytes)
+            start = chunk_start + tile
+            j = U(0)
+            while j < n_rows:
+                at0 = U(rows[j]) + start
+                at1 = U(rows[j + U(1)]) + start
+                at2 = U(rows[j + U(2)]) + start
+                at3 = U(rows[j + U(3)]) + start
+                for step in range((stop - tile) // U(STEP_BYTES)):
+                    x = step * U(STEP_BYTES)
+                    add_levels(
+                        low,
+                        high,
+                        tile + x,
+                        dense,
+                        at0 + x,
+                        at1 + x,
+                        at2 + x,
+                        at3 + x,
+                        tables,
+                        j * U(16),
+                    )
+                j += U(4)
+            tile = stop
+        of_chunk = groups[chunk_start >> U(2) : (chunk_start + chunk_bytes) >> U(2)]
+        group_maxima(here, of_chunk)
+        group_maxima(of_chunk, tops[chunk_start >> U(5) : (chunk_start + chunk_bytes) >> U(5)])
         chunk += U(1)
         chunk_start += chunk_bytes
 
@@ -285,20 +406,24 @@ def count_from(values, least):
 
 
 @jit
-def threshold_for(groups, wanted):
-    """Return a threshold, at least 1, that at least `wanted` groups reach if so many are not 0.
+def threshold_for(groups, tops, wanted, one):
+    """Return a threshold, at least 1, that `wanted` groups reach if so many are not 0.
 
-    The largest such threshold up to 1/1024 of the best group.
+    The largest such threshold, up to 1/256 of the best group; top groups decide where few are
+    wanted. `one` is 1 in the groups' type.
     """
-    best = np.uint16(0)
-    for i in range(U(len(groups))):
-        best = max(best, groups[i])
+    values = groups
+    if np.int64(wanted) * 8 <= len(tops):
+        values = tops
+    best = one
+    for i in range(U(len(tops))):
+        best = max(best, tops[i])
     low = np.int64(1)
     high = np.int64(best) + 1
-    step = max(np.int64(1), high >> 10)
+    step = max(np.int64(1), high >> 8)
     while high - low > step:
         middle = (low + high) >> 1
-        if np.int64(count_from(groups, np.uint16(middle))) >= wanted:
+        if np.int64(count_from(values, one * np.uint16(middle))) >= wanted:
             low = middle
         else:
             high = middle
@@ -306,29 +431,46 @@ def threshold_for(groups, wanted):
 
 
 @jit
-def collect_blocks(accumulator, groups, row_bytes, least, below, candidates, estimates):
-    """List the blocks with an estimate in ``[least, below)``; return how many."""
+def collect_blocks(accumulator, groups, tops, least, below, shift, candidates, estimates):
+    """List the blocks with an estimate in ``[least, below)``, shifted to 16 bits; return how many.
+
+    Parameters
+    ----------
+    accumulator, groups, tops : uint8 or uint16
+    least, below, shift : int
+        `shift` is 8 where the accumulators are bytes.
+    candidates, estimates : uint32, uint16
+        Written.
+    """
     n = U(0)
     chunk = U(0)
     chunk_start = U(0)
-    bar = np.uint16(min(np.int64(least), np.int64(65535)))
+    row_bytes = U(len(accumulator)) >> U(1)
     if least > 65535:
         return 0
-    while chunk_start < U(row_bytes):
-        chunk_bytes = min(U(CHUNK_BYTES), U(row_bytes) - chunk_start)
+    bar = np.uint16(least)
+    while chunk_start < row_bytes:
+        chunk_bytes = min(U(CHUNK_BYTES), row_bytes - chunk_start)
         here = accumulator[U(2) * chunk_start : U(2) * (chunk_start + chunk_bytes)]
         n_groups = chunk_bytes >> U(2)
         of_chunk = groups[chunk_start >> U(2) : (chunk_start >> U(2)) + n_groups]
-        for x in range(n_groups):
-            if of_chunk[x] >= bar:
-                slot = x
-                for _ in range(GROUP):
-                    value = np.int64(here[slot])
-                    if value >= np.int64(least) and value < np.int64(below):
-                        candidates[n] = np.uint32(block_of(slot, chunk_bytes, chunk))
-                        estimates[n] = np.uint16(value)
-                        n += U(1)
-                    slot += n_groups
+        n_tops = chunk_bytes >> U(5)
+        top_start = chunk_start >> U(5)
+        for top in range(n_tops):
+            if tops[top_start + top] < bar:
+                continue
+            group = top
+            for _ in range(GROUP):
+                if of_chunk[group] >= bar:
+                    slot = group
+                    for _ in range(GROUP):
+                        value = np.int64(here[slot])
+                        if value >= np.int64(least) and value < np.int64(below):
+                            candidates[n] = np.uint32(block_of(slot, chunk_bytes, chunk))
+                            estimates[n] = np.uint16(value << np.int64(shift))
+                            n += U(1)
+                        slot += n_groups
+                group += n_tops
         chunk += U(1)
         chunk_start += chunk_bytes
     return np.int64(n)
@@ -485,7 +627,7 @@ def left_out(query_terms, query_weights, term_max):
 
 @jit
 def list_blocks(
-    accumulator, groups, row_bytes, chosen, least, below, candidates, estimates, counts, order
+    accumulator, groups, tops, chosen, least, below, shift, candidates, estimates, counts, order
 ):
     """List the blocks (of the chosen ones) with an estimate in ``[least, below)``, best first.
 
@@ -493,14 +635,15 @@ def list_blocks(
     """
     n = np.int64(0)
     if len(chosen) > 0:
+        row_bytes = len(accumulator) >> 1
         for i in range(U(len(chosen))):
-            estimate = accumulator[slot_of(chosen[i], row_bytes)]
-            if np.int64(estimate) >= least and np.int64(estimate) < below:
+            value = np.int64(accumulator[slot_of(chosen[i], row_bytes)])
+            if value >= least and value < below:
                 candidates[n] = chosen[i]
-                estimates[n] = estimate
+                estimates[n] = np.uint16(value << np.int64(shift))
                 n += 1
     else:
-        n = collect_blocks(accumulator, groups, row_bytes, least, below, candidates, estimates)
+        n = collect_blocks(accumulator, groups, tops, least, below, shift, candidates, estimates)
     order_blocks(estimates, n, counts, order)
     return n
 
@@ -717,8 +860,13 @@ def clustered_search(
     fine_query,
     rows,
     weights,
+    tables,
     accumulator,
     groups,
+    tops,
+    accumulator8,
+    groups8,
+    tops8,
     candidates,
     estimates,
     counts,
@@ -761,7 +909,10 @@ def clustered_search(
     coarse_query, fine_query : uint8, float32, shape (n_terms,)
         Scratch, zeros before and after.
     rows, weights : int64, uint16, shape (MAX_TERMS,)
-    accumulator, groups : uint16
+    tables : uint8, shape (16 * MAX_TERMS,)
+    accumulator, groups, tops : uint16
+        See `bound_blocks`.
+    accumulator8, groups8, tops8 : uint8
         See `estimate_blocks`.
     candidates, estimates, order, visited : uint32, uint16, uint32, uint32, shape (2 * row_bytes,)
     counts : int64, shape (257,)
@@ -778,7 +929,6 @@ def clustered_search(
         Written.
     """
     n_terms = len(term_max)
-    row_bytes = dense.shape[1]
     stats[:] = 0
     heaviest = np.float32(0)
     for j in range(U(len(query_terms))):
@@ -794,121 +944,18 @@ def clustered_search(
         fine_query[t] = query_weights[j]
 
     size = 0
+    stats[4] = 1
     if mode != 1:
-        share = np.float64(mass)
-        while True:
-            threshold = term_threshold(query_weights, share, MAX_TERMS)
-            scale = query_scale(query_terms, query_weights, threshold, term_max)
-            state[:] = 0
-            size = 0
-            if scale > 0:
-                estimate_blocks(
-                    query_terms,
-                    query_weights,
-                    threshold,
-                    scale,
-                    n_terms,
-                    term_max,
-                    dense_row,
-                    dense,
-                    list_pointers,
-                    list_slots,
-                    list_levels,
-                    rows,
-                    weights,
-                    accumulator,
-                    groups,
-                )
-                per_unit = coarse_scale * np.float64(coarse_unit) / scale
-                bar_factor = np.float64(0)
-                if heap_factor > 0:
-                    bar_factor = per_unit / np.float64(heap_factor)
-                least = np.int64(1)
-                if len(chosen) == 0:
-                    least = threshold_for(groups, max_blocks)
-                below = np.int64(_NO_BOUND)
-                visits = np.int64(max_blocks) * 2 if heap_factor == 0 else np.int64(1) << 40
-                while True:
-                    n_candidates = list_blocks(
-                        accumulator,
-                        groups,
-                        row_bytes,
-                        chosen,
-                        least,
-                        below,
-                        candidates,
-                        estimates,
-                        counts,
-                        order,
-                    )
-                    stats[0] += n_candidates
-                    visit_coarse(
-                        candidates,
-                        estimates,
-                        order,
-                        n_candidates,
-                        visits,
-                        bar_factor,
-                        document_rows,
-                        pointers,
-                        terms,
-                        coarse,
-                        coarse_query,
-                        allowed,
-                        k,
-                        coarse_heap,
-                        state,
-                        visited,
-                        found_scores,
-                        found_positions,
-                    )
-                    # The list ran out: go on below it while results are missing, or while a
-                    # heap factor is in force and blocks reach its bar.
-                    if least <= 1 or state[3] != 0:
-                        break
-                    below = least
-                    least = np.int64(1)
-                    if state[0] == k:
-                        if heap_factor == 0:
-                            break
-                        least = max(least, np.int64(np.float64(coarse_heap[0]) / bar_factor))
-                        if least >= below:
-                            break
-                stats[1] = state[2]
-                stats[2] += state[1]
-                lowest = np.int64(0)
-                if state[0] == k and mode == 0:
-                    lowest = np.int64(np.float64(coarse_heap[0]) * np.float64(rescore_share))
-                size = rescore(
-                    found_scores,
-                    found_positions,
-                    state[1],
-                    lowest,
-                    document_rows,
-                    pointers,
-                    terms,
-                    fine,
-                    fine_query,
-                    inverse_fine_scale,
-                    cell,
-                    cell_bits,
-                    heap,
-                    k,
-                    state,
-                )
-                stats[3] += state[3]
-            if size == k or share >= 1:
-                break
-            # Documents that hold only the terms left out may be results: all terms then.
-            share = np.float64(1)
-    if mode != 0:
-        scale = query_scale(query_terms, query_weights, np.float32(0), term_max)
-        if scale > 0:
-            slack = np.int64(np.ceil(left_out(query_terms, query_weights, term_max) * scale))
+        stats[4] = 0
+        threshold = term_threshold(query_weights, np.float64(mass), MAX_TERMS)
+        bound = largest_score(query_terms, query_weights, threshold, term_max)
+        state[:] = 0
+        if bound > 0:
+            scale = np.float64(_ESTIMATE_UNITS) / bound
             estimate_blocks(
                 query_terms,
                 query_weights,
-                np.float32(0),
+                threshold,
                 scale,
                 n_terms,
                 term_max,
@@ -918,76 +965,177 @@ def clustered_search(
                 list_slots,
                 list_levels,
                 rows,
-                weights,
-                accumulator,
-                groups,
+                tables,
+                accumulator8,
+                groups8,
+                tops8,
             )
-            lowest = np.int64(0) if slack > 0 else np.int64(1)
-            if mode == 1:
-                least = lowest
-                if len(chosen) == 0:
-                    least = threshold_for(groups, max_blocks)
-                below = np.int64(_NO_BOUND)
-                while True:
-                    n_candidates = list_blocks(
-                        accumulator,
-                        groups,
-                        row_bytes,
-                        chosen,
-                        least,
-                        below,
-                        candidates,
-                        estimates,
-                        counts,
-                        order,
-                    )
-                    stats[0] += n_candidates
-                    size = visit_fine(
-                        candidates,
-                        estimates,
-                        order,
-                        n_candidates,
-                        slack,
-                        scale,
-                        document_rows,
-                        pointers,
-                        terms,
-                        fine,
-                        fine_query,
-                        allowed,
-                        inverse_fine_scale,
-                        cell,
-                        cell_bits,
-                        heap,
-                        size,
-                        k,
-                        stats,
-                    )
-                    if least <= lowest:
+            bar_factor = np.float64(0)
+            if heap_factor > 0:
+                per_unit = coarse_scale * np.float64(coarse_unit) / (scale * 256)
+                bar_factor = per_unit / np.float64(heap_factor)
+            least = np.int64(1)
+            if len(chosen) == 0:
+                least = threshold_for(groups8, tops8, max_blocks, np.uint8(1))
+            below = np.int64(_NO_BOUND)
+            visits = np.int64(max_blocks)
+            if heap_factor > 0:
+                visits = np.int64(_NO_BOUND) << 20
+            while True:
+                n_candidates = list_blocks(
+                    accumulator8,
+                    groups8,
+                    tops8,
+                    chosen,
+                    least,
+                    below,
+                    8,
+                    candidates,
+                    estimates,
+                    counts,
+                    order,
+                )
+                stats[0] += n_candidates
+                visit_coarse(
+                    candidates,
+                    estimates,
+                    order,
+                    n_candidates,
+                    visits,
+                    bar_factor,
+                    document_rows,
+                    pointers,
+                    terms,
+                    coarse,
+                    coarse_query,
+                    allowed,
+                    k,
+                    coarse_heap,
+                    state,
+                    visited,
+                    found_scores,
+                    found_positions,
+                )
+                # The list ran out: go on below it while results are missing, or while a heap
+                # factor is in force and blocks reach its bar.
+                if least <= 1 or state[3] != 0:
+                    break
+                below = least
+                least = np.int64(1)
+                if state[0] == k:
+                    if heap_factor == 0:
                         break
-                    below = least
-                    least = lowest
-                    if size == k:
-                        bar = kth_units(heap, cell, cell_bits, scale, inverse_fine_scale)
-                        least = max(lowest, bar - slack)
-                        if least >= below:
-                            break
-                stats[4] = 1
-            else:
-                for i in range(U(state[2])):
-                    accumulator[slot_of(visited[i], row_bytes)] = np.uint16(0)
-                bar = lowest
-                if size == k:
-                    bar = max(
-                        lowest,
-                        kth_units(heap, cell, cell_bits, scale, inverse_fine_scale) - slack,
-                    )
-                if slack == 0:
-                    stats[4] = np.int64(count_from(accumulator, np.uint16(min(bar, 65535))) == 0)
-                else:
-                    stats[4] = 0
-        else:
+                    bar = np.int64(np.float64(coarse_heap[0]) / (bar_factor * 256))
+                    least = max(least, bar)
+                    if least >= below:
+                        break
+            stats[1] = state[2]
+            stats[2] = state[1]
+            lowest = np.int64(0)
+            if state[0] == k and mode == 0:
+                lowest = np.int64(np.float64(coarse_heap[0]) * np.float64(rescore_share))
+            size = rescore(
+                found_scores,
+                found_positions,
+                state[1],
+                lowest,
+                document_rows,
+                pointers,
+                terms,
+                fine,
+                fine_query,
+                inverse_fine_scale,
+                cell,
+                cell_bits,
+                heap,
+                k,
+                state,
+            )
+            stats[3] = state[3]
+    bound = largest_score(query_terms, query_weights, np.float32(0), term_max)
+    # Documents that hold only terms left out, or next to nothing of the others, may be results
+    # where an approximate search finds too few: the exact pass finds all.
+    exact = mode == 1 or size < k
+    if bound > 0 and (exact or mode == 2):
+        scale = bound_scale(len(query_terms), bound)
+        slack = np.int64(np.ceil(left_out(query_terms, query_weights, term_max) * scale))
+        bound_blocks(
+            query_terms,
+            query_weights,
+            np.float32(0),
+            scale,
+            n_terms,
+            term_max,
+            dense_row,
+            dense,
+            list_pointers,
+            list_slots,
+            list_levels,
+            rows,
+            weights,
+            accumulator,
+            groups,
+            tops,
+        )
+        lowest = np.int64(0) if slack > 0 else np.int64(1)
+        if exact:
             stats[4] = 1
+            size = 0
+            least = lowest
+            if len(chosen) == 0:
+                least = threshold_for(groups, tops, max_blocks, np.uint16(1))
+            below = np.int64(_NO_BOUND)
+            while True:
+                n_candidates = list_blocks(
+                    accumulator,
+                    groups,
+                    tops,
+                    chosen,
+                    least,
+                    below,
+                    0,
+                    candidates,
+                    estimates,
+                    counts,
+                    order,
+                )
+                stats[0] += n_candidates
+                size = visit_fine(
+                    candidates,
+                    estimates,
+                    order,
+                    n_candidates,
+                    slack,
+                    scale,
+                    document_rows,
+                    pointers,
+                    terms,
+                    fine,
+                    fine_query,
+                    allowed,
+                    inverse_fine_scale,
+                    cell,
+                    cell_bits,
+                    heap,
+                    size,
+                    k,
+                    stats,
+                )
+                if least <= lowest:
+                    break
+                below = least
+                least = lowest
+                if size == k:
+                    bar = kth_units(heap, cell, cell_bits, scale, inverse_fine_scale)
+                    least = max(lowest, bar - slack)
+                    if least >= below:
+                        break
+        elif slack == 0:
+            for i in range(U(state[2])):
+                accumulator[slot_of(visited[i], len(accumulator) >> 1)] = np.uint16(0)
+            bar = kth_units(heap, cell, cell_bits, scale, inverse_fine_scale)
+            bar = min(max(bar, np.int64(1)), np.int64(65535))
+            stats[4] = np.int64(count_from(accumulator, np.uint16(bar)) == 0)
     for j in range(U(len(query_terms))):
         t = U(query_terms[j])
         coarse_query[t] = np.uint8(0)
