@@ -270,15 +270,16 @@ class ControllerConfig(Config):
     ramp_steps : int
         The set point falls geometrically from the first measurement to the target.
     gain, damping : float
-        Proportional to the log of the excess, and to its change: larger is faster and rougher.
+        What moves log λ in a step: gain × (log of the excess + damping × its change). More gain
+        is faster, less damping lets it swing: terms follow λ with a delay of some hundred steps.
     min_weight, max_weight : float
         Bounds of λ.
     """
 
     target_doc_terms: float = Field(gt=0)
     ramp_steps: int = Field(default=1000, ge=1)
-    gain: float = Field(default=0.02, gt=0)
-    damping: float = Field(default=1.0, ge=0)
+    gain: float = Field(default=0.005, gt=0)
+    damping: float = Field(default=200.0, ge=0)
     min_weight: float = Field(default=1e-8, gt=0)
     max_weight: float = Field(default=10.0, gt=0)
 
@@ -364,6 +365,8 @@ class TrainConfig(Config):
     start_terms : int
         Sparse start: the output bias is shifted so that a document begins with about so many
         active terms (0: no shift).
+    models_folder : Path, optional
+        Where the names of backbone and teachers are looked for.
     licence : str
         Of the saved model, for its card.
     save_dtype : {"f16", "f32"}
@@ -374,6 +377,7 @@ class TrainConfig(Config):
 
     name: str = Field(default="model", pattern=r"^[A-Za-z0-9_.-]+$")
     seed: int = Field(default=13, ge=0)
+    models_folder: Path | None = None
     licence: str = "apache-2.0"
     save_dtype: Literal["f16", "f32"] = "f16"
     data: DataConfig = DataConfig()
@@ -395,6 +399,27 @@ class TrainConfig(Config):
     log_every: int = Field(default=50, ge=1)
     checkpoint_every: int = Field(default=1000, ge=1)
     evaluate_every: int = Field(default=0, ge=0)
+
+    def with_found_models(self) -> TrainConfig:
+        """Return the recipe with the models' names replaced by their folders in `models_folder`."""
+        folder = self.models_folder
+        if folder is None:
+            return self
+
+        def found(name: str) -> str:
+            return str(folder / name) if name and (folder / name).is_dir() else name
+
+        model = self.model.model_copy(
+            update={
+                "backbone": found(self.model.backbone),
+                "query_backbone": self.model.query_backbone and found(self.model.query_backbone),
+            }
+        )
+        teachers = tuple(
+            t.model_copy(update={"model": found(t.model)}) if t.kind in ("dense", "sparse") else t
+            for t in self.teachers
+        )
+        return self.model_copy(update={"model": model, "teachers": teachers})
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:

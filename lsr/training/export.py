@@ -157,7 +157,12 @@ def _without_folders(config: TrainConfig) -> TrainConfig:
     ]
     data = config.data.model_copy(update={"pairs": tuple(Path(p.name) for p in config.data.pairs)})
     return config.model_copy(
-        update={"model": model.model_copy(update=small), "teachers": tuple(teachers), "data": data}
+        update={
+            "model": model.model_copy(update=small),
+            "teachers": tuple(teachers),
+            "data": data,
+            "models_folder": None,
+        }
     )
 
 

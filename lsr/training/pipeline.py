@@ -77,6 +77,9 @@ class Pipeline:
     evaluate: Callable[[Network], dict[str, float]] | None = None
     last_record: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.config = self.config.with_found_models()
+
     def run(self, stages: tuple[str, ...] = STAGES, *, minutes: float | None = None) -> bool:
         """Run `stages` in order; return whether all of them were finished.
 

@@ -190,10 +190,11 @@ class SparsityController:
     The set point s(t) falls geometrically from the first measurement to the target within
     `ramp_steps`. With e = log(m / s), m an exponential mean of the measured terms, each step does
 
-        log λ ← log λ + gain · (e + damping · 20 · (e − e_before))
+        log λ ← log λ + gain · (e + damping · (e − e_before))
 
-    an integral controller with a damping part, clamped to [min_weight, max_weight]. Logs make one
-    gain fit all scales: terms fall roughly as a power of λ.
+    so log λ = gain · (Σ e + damping · e): a proportional-integral controller, clamped to
+    [min_weight, max_weight]. Logs make one gain fit all scales: terms fall roughly as a power of
+    λ, with a delay of some hundred steps, for which the defaults are damped.
     """
 
     def __init__(self, config: ControllerConfig, start_weight: float) -> None:
@@ -229,7 +230,7 @@ class SparsityController:
         self.error = error
         c = self.config
         # One document with no term, or a jump at the start, must not swing λ by decades.
-        move = c.gain * (error + 20 * c.damping * change)
+        move = c.gain * (error + c.damping * change)
         self.log_weight += max(-0.2, min(0.2, move))
         low, high = math.log(c.min_weight), math.log(c.max_weight)
         self.log_weight = max(low, min(high, self.log_weight))

@@ -55,7 +55,7 @@ _EMPTY_LOGS = 3
 
 def recipe_hash(config: TrainConfig) -> str:
     """Return the hash of what decides the result: not where files lie, nor how it is logged."""
-    logged = {"log_every", "checkpoint_every", "evaluate_every"}
+    logged = {"log_every", "checkpoint_every", "evaluate_every", "models_folder"}
     model = config.model.model_copy(update={"backbone": Path(config.model.backbone).name})
     data = config.data.model_copy(update={"pairs": ()})
     same = {name: getattr(TrainConfig(), name) for name in logged}

@@ -158,3 +158,12 @@ def test_two_processes_train_as_one(recipe: Callable[..., Any], tmp_path: Path, 
     a, b = parameters(tmp_path / "one"), parameters(tmp_path / "two")
     for name in a:
         torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-5)
+
+
+def test_bf16_trains_too(recipe: Callable[..., Any], tmp_path: Path, data: Path) -> None:
+    config = recipe(steps=2, warmup={"steps": 2, "batch_size": 8, "max_tokens": 32})
+    execution = config.execution.model_copy(update={"precision": "bf16"})
+    config = config.model_copy(update={"execution": execution, "start_terms": 20})
+    out = tmp_path / "run"
+    assert Pipeline(config, out, data, ONE).run(("tokenise", "warmup", "train"))
+    assert curve(read_log(out))[0] > 0
