@@ -152,6 +152,10 @@ def _load_light(folder: EncoderFolder, *, device: str | None, dtype: str | None)
         return LexicalEncoder.from_folder(folder)
     if folder.kind == "lookup":
         return LookupQueryEncoder.from_folder(folder)
+    if folder.kind == "onnx":
+        from lsr.encoders.onnx_encoder import OnnxEncoder
+
+        return OnnxEncoder.from_folder(folder)
     raise ModelFormatError(
         f"{folder.path} holds an encoder of the unknown kind {folder.kind!r}.",
         hint="It was written by a newer release; use that one.",

@@ -1,0 +1,148 @@
+"""Encoding without torch: an exported masked-LM run by ONNX Runtime.
+
+The folder is our light format with a ``model.onnx`` (`lsr.encoders.onnx_export` writes it):
+inputs ``input_ids`` and ``attention_mask``, output ``weights``, shape (batch, n_terms).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lsr.core.errors import MissingDependencyError, ModelFormatError
+from lsr.core.settings import get_settings
+from lsr.core.sparse import Int64Array, SparseMatrix
+from lsr.encoders.batched import BatchedEncoder, TextOptions
+from lsr.encoders.folder import EncoderFolder, write_encoder_folder
+from lsr.encoders.tables import fingerprint
+from lsr.encoders.tokenization import TextTokenizer
+
+__all__ = ["MODEL_NAME", "OnnxEncoder"]
+
+MODEL_NAME = "model.onnx"
+
+
+class OnnxEncoder(BatchedEncoder):
+    """An encoder whose two sides run one ONNX graph on the CPU.
+
+    Parameters
+    ----------
+    model : Path
+        The graph.
+    tokenizer, name, options
+        As for `BatchedEncoder`.
+    threads : int, optional
+        Threads inside a batch; the setting ``LSR_THREADS`` otherwise.
+
+    Raises
+    ------
+    MissingDependencyError
+        If ONNX Runtime is not installed.
+    ModelFormatError
+        If the graph cannot be run, or has other inputs and outputs.
+    """
+
+    kind = "onnx"
+
+    def __init__(
+        self,
+        model: Path,
+        tokenizer: TextTokenizer,
+        *,
+        name: str,
+        options: TextOptions,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(tokenizer, name=name, options=options)
+        self.model = model
+        self._session = _session(model, threads or get_settings().threads)
+
+    @classmethod
+    def from_folder(cls, folder: EncoderFolder) -> OnnxEncoder:
+        """Return the encoder that `save_onnx` or `save` wrote."""
+        config = folder.config
+        tokenizer = TextTokenizer(
+            folder.tokenizer_path.read_text(encoding="utf-8"),
+            size=int(config["vocabulary_size"]),
+            config=config["tokenizer"],
+        )
+        options = TextOptions(**config["options"])
+        return cls(folder.path / MODEL_NAME, tokenizer, name=folder.name, options=options)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the graph, the tokenizer and the options."""
+        with open(self.model, "rb") as stream:
+            graph = hashlib.file_digest(stream, "sha256").hexdigest()
+        config = {
+            **self.options.as_dict(),
+            "graph": graph,
+            "tokenizer": self.tokenizer.definition,
+        }
+        return fingerprint(config, {}, self.vocabulary)
+
+    def save(self, path: Path) -> None:
+        """Write the encoder into the new folder `path`."""
+
+        def fill(folder: Path) -> None:
+            shutil.copyfile(self.model, folder / MODEL_NAME)
+
+        write_encoder_folder(
+            path,
+            kind=self.kind,
+            name=self.name,
+            config={
+                "options": self.options.as_dict(),
+                "tokenizer": self.tokenizer.config,
+                "vocabulary_size": len(self.vocabulary),
+            },
+            arrays={},
+            tokenizer_json=self.tokenizer.definition,
+            fill=fill,
+        )
+
+    def save_query_side(self, path: Path) -> None:
+        """Write the whole encoder: a query needs the model too."""
+        self.save(path)
+
+    def _run_batch(self, input_ids: Int64Array, mask: Int64Array) -> SparseMatrix:
+        feed = {"input_ids": input_ids, "attention_mask": mask}
+        (weights,) = self._session.run(["weights"], feed)
+        at = np.flatnonzero(weights.reshape(-1) > 0)
+        rows, terms = np.divmod(at, weights.shape[1])
+        indptr = np.zeros(len(weights) + 1, dtype=np.int64)
+        np.cumsum(np.bincount(rows, minlength=len(weights)), out=indptr[1:])
+        return SparseMatrix(
+            indptr, terms.astype(np.int32), weights.reshape(-1)[at], tuple(weights.shape)
+        )
+
+
+def _session(model: Path, threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingDependencyError(
+            "onnxruntime", extra="onnx", purpose=f"Running the model {model}"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            str(model), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime's errors have no common class of their own
+        raise ModelFormatError(f"{model} cannot be run: {error}") from error
+    inputs = {i.name for i in session.get_inputs()}
+    outputs = {o.name for o in session.get_outputs()}
+    if inputs != {"input_ids", "attention_mask"} or "weights" not in outputs:
+        raise ModelFormatError(
+            f"{model} has inputs {sorted(inputs)} and outputs {sorted(outputs)}; expected are "
+            "input_ids and attention_mask, and weights.",
+            hint="Export it with lsr.encoders.onnx_export.save_onnx.",
+        )
+    return session

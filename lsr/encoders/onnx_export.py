@@ -1,0 +1,208 @@
+"""A masked-LM encoder as one ONNX graph: token ids in, term weights out, pooling included.
+
+The transformer is traced by torch; projection, maximum and saturation are appended by hand as a
+``Scan`` over the texts of a batch, so that the logits of one text stand in memory at a time, not
+those of the batch. The embedding matrix is stored once for both its uses.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lsr.core.errors import MissingDependencyError, ModelFormatError
+from lsr.core.sparse import Float32Array
+from lsr.encoders.folder import write_encoder_folder
+from lsr.encoders.onnx_encoder import MODEL_NAME, OnnxEncoder
+from lsr.encoders.splade import MaskedLMEncoder
+from lsr.encoders.torch_sides import MaskedLMSide
+
+__all__ = ["save_onnx"]
+
+_OPSET = 17
+
+
+def save_onnx(encoder: MaskedLMEncoder, path: Path) -> None:
+    """Write `encoder` as a folder that `OnnxEncoder` runs without torch.
+
+    Parameters
+    ----------
+    encoder : MaskedLMEncoder
+        Either side of it, or both. Left on the CPU.
+    path : Path
+        The new folder.
+
+    Raises
+    ------
+    MissingDependencyError
+        If the package ``onnx`` is not installed.
+    ModelFormatError
+        If torch cannot trace the model.
+    ArtifactExistsError, StorageError
+        If `path` is taken, or the disk refuses.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise MissingDependencyError("onnx", extra="train", purpose="Exporting to ONNX") from None
+    encoder.module.to("cpu").eval()
+    model = _trace(encoder)
+    _append_pooling(model.graph, encoder.module, onnx)
+    onnx.checker.check_model(model)
+
+    def fill(folder: Path) -> None:
+        onnx.save(model, str(folder / MODEL_NAME))
+
+    write_encoder_folder(
+        path,
+        kind=OnnxEncoder.kind,
+        name=encoder.name,
+        config={
+            "options": encoder.options.as_dict(),
+            "tokenizer": encoder.tokenizer.config,
+            "vocabulary_size": encoder.module.vocabulary_size,
+        },
+        arrays={},
+        tokenizer_json=encoder.tokenizer.definition,
+        fill=fill,
+    )
+
+
+class _Hidden(nn.Module):
+    def __init__(self, side: MaskedLMSide) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.side.hidden(input_ids, attention_mask)
+
+
+def _trace(encoder: MaskedLMEncoder) -> Any:
+    import onnx
+
+    model = encoder.module.model
+    attention = model.config._attn_implementation
+    ids = torch.full((2, 7), encoder.tokenizer.pad_id, dtype=torch.long)
+    mask = torch.ones(2, 7, dtype=torch.long)
+    mask[1, 5:] = 0
+    axes = {0: "batch", 1: "length"}
+    try:
+        # The fused attention is traced with its batch size as a constant; the plain one is not.
+        model.set_attn_implementation("eager")
+        with TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            file = Path(folder) / "hidden.onnx"
+            torch.onnx.export(
+                _Hidden(encoder.module).eval(),
+                (ids, mask),
+                file,
+                input_names=["input_ids", "attention_mask"],
+                output_names=["hidden"],
+                dynamic_axes={"input_ids": axes, "attention_mask": axes, "hidden": axes},
+                opset_version=_OPSET,
+                dynamo=False,
+            )
+            return onnx.load(str(file))
+    except (RuntimeError, torch.onnx.OnnxExporterError) as error:
+        raise ModelFormatError(f"torch cannot export {type(model).__name__}: {error}") from error
+    finally:
+        model.set_attn_implementation(attention)
+
+
+def _append_pooling(graph: Any, side: MaskedLMSide, onnx: Any) -> None:
+    """Replace the output ``hidden`` by ``weights``, shape (batch, n_terms)."""
+    node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    constant = _Constants(graph, onnx)
+    table = constant.shared("projection", side.decoder.weight)
+    terms, width = side.decoder.weight.shape
+    bias = side.decoder.bias if side.decoder.bias is not None else torch.zeros(terms)
+    constant.add("projection_bias", bias.detach().numpy())
+    constant.add("one", np.ones(1, dtype=np.float32))
+    constant.add("first", np.zeros(1, dtype=np.int64))
+    constant.add("last_axis", np.full(1, 2, dtype=np.int64))
+    nodes = [node("Transpose", [table], ["projection_by_term"], perm=[1, 0])]
+    float_type = onnx.TensorProto.FLOAT
+    row = [value("row", float_type, [None, width])]
+    pooled = [value("row_pooled", float_type, [terms])]
+    if side.pooling == "max":
+        # As in torch: padding becomes a copy of the first position, and the maximum comes first.
+        nodes += [
+            node("Cast", ["attention_mask"], ["keep"], to=onnx.TensorProto.BOOL),
+            node("Unsqueeze", ["keep", "last_axis"], ["keep_wide"]),
+            node("Gather", ["hidden", "first"], ["hidden_first"], axis=1),
+            node("Where", ["keep_wide", "hidden", "hidden_first"], ["hidden_filled"]),
+        ]
+        body = [
+            node("MatMul", ["row", "projection_by_term"], ["row_logits"]),
+            node("ReduceMax", ["row_logits"], ["row_pooled"], axes=[0], keepdims=0),
+        ]
+        inputs = ["hidden_filled"]
+        after = [
+            node("Add", ["pooled", "projection_bias"], ["pooled_logits"]),
+            node("Relu", ["pooled_logits"], ["saturated_0"]),
+            *_saturation(node, "saturated", side.saturation),
+            node("Identity", [f"saturated_{side.saturation}"], ["weights"]),
+        ]
+    else:
+        nodes += [
+            node("Cast", ["attention_mask"], ["keep"], to=float_type),
+            node("Unsqueeze", ["keep", "last_axis"], ["keep_wide"]),
+        ]
+        row.append(value("row_keep", float_type, [None, 1]))
+        constant.add("tokens", np.zeros(1, dtype=np.int64))
+        body = [
+            node("MatMul", ["row", "projection_by_term"], ["row_product"]),
+            node("Add", ["row_product", "projection_bias"], ["row_logits"]),
+            node("Relu", ["row_logits"], ["row_saturated_0"]),
+            *_saturation(node, "row_saturated", side.saturation),
+            node("Mul", [f"row_saturated_{side.saturation}", "row_keep"], ["row_kept"]),
+            node("ReduceSum", ["row_kept", "tokens"], ["row_pooled"], keepdims=0),
+        ]
+        inputs = ["hidden", "keep_wide"]
+        after = [node("Identity", ["pooled"], ["weights"])]
+    scan = node(
+        "Scan",
+        inputs,
+        ["pooled"],
+        body=onnx.helper.make_graph(body, "pool_one_text", row, pooled),
+        num_scan_inputs=len(inputs),
+    )
+    graph.node.extend([*nodes, scan, *after])
+    del graph.output[:]
+    graph.output.append(value("weights", float_type, ["batch", terms]))
+
+
+def _saturation(node: Any, name: str, times: int) -> list[Any]:
+    nodes = []
+    for step in range(times):
+        nodes.append(node("Add", [f"{name}_{step}", "one"], [f"{name}_{step}_plus"]))
+        nodes.append(node("Log", [f"{name}_{step}_plus"], [f"{name}_{step + 1}"]))
+    return nodes
+
+
+class _Constants:
+    def __init__(self, graph: Any, onnx: Any) -> None:
+        self.graph = graph
+        self.onnx = onnx
+
+    def add(self, name: str, array: Any) -> str:
+        self.graph.initializer.append(
+            self.onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
+        )
+        return name
+
+    def shared(self, name: str, tensor: Tensor) -> str:
+        """Return the name of an equal constant of the graph, added if there is none."""
+        array: Float32Array = tensor.detach().numpy()
+        for known in self.graph.initializer:
+            if list(known.dims) == list(array.shape) and np.array_equal(
+                self.onnx.numpy_helper.to_array(known), array
+            ):
+                return str(known.name)
+        return self.add(name, array)
