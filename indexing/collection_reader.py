@@ -22,10 +22,11 @@ from indexing.explain import Explanation, explain_vectors
 from indexing.live_checks import file_digest
 from indexing.live_store import STORE_NAME, LiveStore
 from indexing.live_transactions import ReadTransaction
-from indexing.storage import QUERY_ENCODER_FOLDER
+from indexing.storage import QUERY_ENCODER_FOLDER, layout_class
 from indexing.threads import resolve_threads, run_parallel
 from lsr.core.artifact import MANIFEST_NAME
 from lsr.core.errors import (
+    ArgumentError,
     ArtifactCorruptedError,
     ArtifactNotFoundError,
     DocumentNotFoundError,
@@ -201,7 +202,7 @@ class CollectionReader:
             return replace(found, documents=[documents[n] for n in found.numbers.tolist()])
 
         view = self.view()
-        view.check_params(params, self.config.index.layout.kind)
+        self._check_params(params)
         if not with_documents:
             return view.search(query, k, params=params, filter=filter)
         with self._store.read() as look:
@@ -211,6 +212,17 @@ class CollectionReader:
             result = self._at_rest(both)
         assert result is not None, "store and view were in step"
         return result
+
+    def _check_params(self, params: Any | None) -> None:
+        """Check parameters here too: there may be no segment to do it."""
+        layout = self.config.index.layout.kind
+        model = layout_class(layout).params_model
+        if params is None or (model is not None and isinstance(params, model)):
+            return
+        takes = "no parameters" if model is None else model.__name__
+        raise ArgumentError(
+            f"A search of {layout} segments takes {takes}, got {type(params).__name__}."
+        )
 
     def search_batch(
         self,
@@ -223,7 +235,7 @@ class CollectionReader:
     ) -> list[CollectionResult]:
         """Return the best `k` documents of every query, all of one generation."""
         view = self.view()
-        view.check_params(params, self.config.index.layout.kind)
+        self._check_params(params)
         found: list[CollectionResult | None] = [None] * queries.n_rows
 
         def run(at: int) -> None:

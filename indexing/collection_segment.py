@@ -51,7 +51,7 @@ from lsr.core.artifact import (
 )
 from lsr.core.errors import ArtifactCorruptedError, ArtifactNotFoundError
 from lsr.core.manifest import Manifest
-from lsr.core.sparse import Float32Array, Int64Array, SparseMatrix, SparseVector, UInt64Array
+from lsr.core.sparse import Int64Array, SparseMatrix, SparseVector, UInt64Array
 from lsr.core.strings import StringTable
 
 __all__ = ["Passing", "Segment", "SegmentView", "build_segment", "remove_unused"]
@@ -62,8 +62,9 @@ _CACHED_FILTERS = 64
 # in order, and a search of one list for one row.
 _NS_A_POSTING = 1.0
 _NS_A_LOOKUP = 25.0
-# Rows that are scored one by one in an approximate segment, whose search costs about as much.
-_NARROW_ROWS = 1_000
+# Share of passing rows up to which an approximate segment is searched exactly: a traversal led by
+# all rows finds few of them, and scoring them all costs no more.
+_NARROW_SHARE = 0.02
 
 
 def build_segment(
@@ -356,36 +357,25 @@ class SegmentView:
             )
         if passing.count == 0:
             return SearchResult(np.empty(0, np.int32), np.empty(0, np.float32))
-        if passing.rows is not None and self._narrow(query, passing.count):
-            return self._scan(query, k, passing.rows)
+        if isinstance(index, ExactIndex) and passing.rows is not None:
+            by_row = passing.count * query.nnz * _NS_A_LOOKUP
+            if by_row < index.n_postings(query) * _NS_A_POSTING:
+                return self._scan(index, query, k, passing.rows)
         allowed = passing.words & self.alive if len(self.alive) else passing.words
+        if index.params_model is None:
+            return index.search(query, k, allowed=allowed)
+        exact = index.params_model.model_validate({"exact": True})
+        if passing.count <= _NARROW_SHARE * self.segment.n_rows:
+            return index.search(query, k, params=exact, allowed=allowed)
         found = index.search(query, k, params=params, allowed=allowed)
-        if len(found.rows) < min(k, passing.count) and not isinstance(index, ExactIndex):
+        if len(found.rows) < min(k, passing.count):
             # An approximate traversal may end early; a filter must not cost results.
-            rows = passing.rows
-            return self._scan(
-                query, k, rows_of(allowed, index.n_documents) if rows is None else rows
-            )
+            return index.search(query, k, params=exact, allowed=allowed)
         return found
 
-    def _narrow(self, query: SparseVector, count: int) -> bool:
-        """Return whether scoring `count` rows one by one is cheaper than searching."""
-        index = self.segment.index
-        if isinstance(index, ExactIndex):
-            by_row = count * query.nnz * _NS_A_LOOKUP
-            return by_row < index.n_postings(query) * _NS_A_POSTING
-        return count <= _NARROW_ROWS
-
-    def _scan(self, query: SparseVector, k: int, rows: Int64Array) -> SearchResult:
+    def _scan(
+        self, index: ExactIndex, query: SparseVector, k: int, rows: Int64Array
+    ) -> SearchResult:
         if len(self.alive):
             rows = rows[contains(self.alive, rows)]
-        return best_rows(rows, score_rows(self.segment.index, query, rows), k)
-
-
-def score_rows(index: SparseIndex, query: SparseVector, rows: Int64Array) -> Float32Array:
-    """Return the scores of some rows of any index."""
-    scorer = getattr(index, "score_rows", None)
-    if scorer is not None:
-        scores: Float32Array = scorer(query, rows)
-        return scores
-    return np.array([query.dot(index.document(int(row))) for row in rows], dtype=np.float32)
+        return best_rows(rows, index.score_rows(query, rows), k)

@@ -19,7 +19,6 @@ from indexing.collection_head import DenseQuery, Head
 from indexing.collection_segment import SegmentView
 from indexing.filters import contains
 from indexing.filters_language import Test, bind, filter_key, parse_filter
-from lsr.core.errors import ArgumentError
 from lsr.core.records import Document
 from lsr.core.sparse import Float32Array, Int64Array, SparseVector
 
@@ -171,14 +170,3 @@ class CollectionView:
         if filter is None:
             return self.n_documents
         return sum(1 for _ in self.doc_ids(filter))
-
-    def check_params(self, params: Any | None, layout: str) -> None:
-        """Check search parameters where no segment is there to do it.
-
-        Raises
-        ------
-        ArgumentError
-            If the layout takes none.
-        """
-        if params is not None and layout == "exact":
-            raise ArgumentError(f"Exact search takes no parameters, got {params!r}.")

@@ -137,7 +137,7 @@ def test_what_breaks_a_rule_is_refused_and_nothing_is_written(live: Collection) 
         live.search(SparseVector.from_mapping({1: 1.0}, 5))
     with pytest.raises(ArgumentError):
         live.search(vector(1), 0)
-    with pytest.raises(ArgumentError, match="takes no parameters"):
+    with pytest.raises(ArgumentError, match="takes no parameters, got dict"):
         live.search(vector(1), params={"x": 1})
 
 
@@ -377,3 +377,38 @@ def test_the_query_side_travels_with_it(folder: Path) -> None:
         assert (live.query_encoder_path / "lsr_encoder.json").read_text() == "{}"
         assert live.manifest.details["idf"] == "query"
         assert live.fields == {}
+
+
+@pytest.mark.parametrize("kind", ["seismic"])
+def test_approximate_segments_serve_filters_and_deletions(
+    folder: Path, rng: np.random.Generator, kind: str
+) -> None:
+    matrix = random_matrix(rng, 900, N_TERMS, 9)
+    docs = [Document(f"d-{n}", "", "", {"year": n % 40, "day": "2026-01-01"}) for n in range(900)]
+    index = {"layout": {"kind": kind}}
+    with create(folder / "live", index=index) as live:
+        live.load([(docs[:500], matrix.rows(0, 500)), (docs[500:800], matrix.rows(500, 800))])
+        live.upsert(docs[800:], matrix.rows(800, 900))
+        live.delete([f"d-{n}" for n in range(0, 900, 3)])
+        kept = [n for n in range(900) if n % 3]
+        for query in random_matrix(rng, 10, N_TERMS, 6):
+            scores = [query.dot(matrix.row(n)) for n in kept]
+            for raw, passing in (
+                (None, kept),
+                ({"range": {"year": {"lt": 20}}}, [n for n in kept if n % 40 < 20]),
+                ({"equals": {"year": 7}}, [n for n in kept if n % 40 == 7]),
+            ):
+                found = live.search(query, 10, filter=raw)
+                positive = {f"d-{n}": scores[kept.index(n)] for n in passing}
+                positive = {doc_id: score for doc_id, score in positive.items() if score > 0}
+                assert len(found) == min(10, len(positive))
+                assert set(found.doc_ids) <= set(positive)
+                expected = [positive[doc_id] for doc_id in found.doc_ids]
+                np.testing.assert_allclose(found.scores, expected, rtol=2e-3)
+                if raw == {"equals": {"year": 7}}:
+                    best = sorted(positive.values(), reverse=True)[:10]
+                    np.testing.assert_allclose(found.scores, best, rtol=2e-3)
+        live.merge()
+        assert len(live.search(query, 1000)) == sum(score > 0 for score in scores)
+        with pytest.raises(ArgumentError, match="takes SeismicParams, got dict"):
+            live.search(query, params={})
