@@ -1,4 +1,4 @@
-"""``lsr index``: build, info, verify."""
+"""``lsr index``: build, info, verify, tune."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import typer
 
 from lsr.core.options import (
     ConfigOption,
+    IdFieldOption,
     JsonOption,
     OverwriteOption,
     QuietOption,
     SetOption,
+    SkipBadLinesOption,
+    TextFieldOption,
     ThreadsOption,
+    TitleFieldOption,
 )
 
 if TYPE_CHECKING:
@@ -26,12 +30,18 @@ IndexArgument = Annotated[Path, typer.Argument(help="An index folder.", show_def
 
 def register(app: typer.Typer) -> None:
     """Mount ``lsr index``."""
+    from indexing import collection_commands
+
     verbs = typer.Typer(
-        name="index", help="Build an index, look into it, verify it.", no_args_is_help=True
+        name="index",
+        help="Build an index, look into it, verify it, tune its search.",
+        no_args_is_help=True,
     )
     verbs.command("build")(build)
     verbs.command("info")(info)
     verbs.command("verify")(verify)
+    collection_commands.register(verbs)
+    verbs.command("tune")(tune)
     app.add_typer(verbs)
 
 
@@ -50,11 +60,17 @@ def build(
     config: ConfigOption = None,
     overrides: SetOption = None,
     threads: ThreadsOption = None,
+    id_field: IdFieldOption = "_id",
+    text_field: TextFieldOption = None,
+    title_field: TitleFieldOption = "title",
+    skip_bad_lines: SkipBadLinesOption = 0,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Build the index of an encoded collection.
+
+    A corpus that was encoded with a field map or skipped lines needs the same flags here.
 
     Example: `lsr index build scifact.vectors --out scifact.index --corpus scifact`
     """
@@ -66,9 +82,11 @@ def build(
     resolved = _config(config, layout, overrides)
     documents = None
     if corpus is not None:
-        from lsr.data import load_dataset
+        from lsr.data import BadLines, FieldMap, load_dataset
 
-        documents = load_dataset(corpus).documents()
+        fields = FieldMap.from_flags(id_field, text_field, title_field)
+        bad = BadLines(skip_bad_lines)
+        documents = load_dataset(corpus, fields=fields, bad_lines=bad).documents()
     with build_index(
         vectors, out, resolved, corpus=documents, overwrite=overwrite, n_threads=threads
     ) as folder:
@@ -89,11 +107,18 @@ def info(index: IndexArgument, as_json: JsonOption = False, quiet: QuietOption =
 
     Example: `lsr index info scifact.index`
     """
+    from indexing.collection import Collection
+    from indexing.collection_commands import collection_info, is_collection, show_info
     from indexing.stats import index_info
     from indexing.storage import IndexFolder
     from lsr.core import console
 
     console.configure(quiet=quiet, json_output=as_json)
+    if is_collection(index):
+        with Collection.open(index) as collection:
+            described = collection_info(collection)
+        console.emit(described, lambda: show_info(described))
+        return
     with IndexFolder.open(index) as folder:
         result = index_info(folder)
     console.emit(result, lambda: _show(result))
@@ -104,11 +129,15 @@ def verify(index: IndexArgument, as_json: JsonOption = False, quiet: QuietOption
 
     Leaves with 1 if one differs. Example: `lsr index verify scifact.index`
     """
+    from indexing.collection_commands import is_collection, verify_collection
     from indexing.storage import IndexFolder
     from lsr.core import console
     from lsr.core.errors import CheckFailedError
 
     console.configure(quiet=quiet, json_output=as_json)
+    if is_collection(index):
+        verify_collection(index)
+        return
     with IndexFolder.open(index) as folder:
         problems = folder.verify()
         n_files = len(folder.manifest.files)
@@ -119,6 +148,73 @@ def verify(index: IndexArgument, as_json: JsonOption = False, quiet: QuietOption
             hint="Restore it from a copy or build it again.",
         )
     console.emit(result, lambda: typer.echo(f"OK: {n_files} files of {index} are as written."))
+
+
+def tune(
+    index: IndexArgument,
+    queries: Annotated[
+        Path,
+        typer.Option("--queries", help="Encoded queries: lsr encode DATASET --queries SPLIT."),
+    ],
+    recall: Annotated[
+        float, typer.Option("--recall", min=0, max=1, help="Recall@k to reach, of exact search.")
+    ] = 0.95,
+    p99_ms: Annotated[
+        float | None, typer.Option("--p99-ms", min=0, help="Slowest percentile allowed.")
+    ] = None,
+    k: Annotated[int, typer.Option("--k", min=1, help="Depth of the recall.")] = 10,
+    seed: Annotated[int, typer.Option(help="Which half of the queries is held out.")] = 42,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the curve of recall and time here (.png).")
+    ] = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Find the fastest search parameters for a recall, and keep them with the index.
+
+    Half of the queries choose, the other half measure what is stored.
+
+    Example: `lsr index tune scifact.index --queries scifact.queries --recall 0.95 --p99-ms 2`
+    """
+    from indexing.storage import IndexFolder
+    from indexing.tuning import load_queries, save_tuning
+    from indexing.tuning import tune as run_tuning
+    from lsr.core import console
+
+    console.configure(quiet=quiet, json_output=as_json)
+    with IndexFolder.open(index) as folder:
+        tuning = run_tuning(
+            folder.index,
+            load_queries(queries, folder.manifest.details["vocabulary_fingerprint"]),
+            recall=recall,
+            p99_ms=p99_ms,
+            k=k,
+            seed=seed,
+            n_threads=threads,
+        )
+        tuning = save_tuning(folder.path, tuning)
+    if plot is not None:
+        from indexing.tuning_plot import plot_tuning
+
+        plot_tuning(tuning, plot)
+    result = tuning.model_dump(mode="json")
+    console.emit(result, lambda: _show_tuning(result))
+
+
+def _show_tuning(result: dict[str, Any]) -> None:
+    from lsr.core import console
+
+    rows = []
+    for target, point in sorted(result["targets"].items()):
+        params = ", ".join(f"{name} {value:g}" for name, value in point["params"].items() if value)
+        times = [round(point[name] / 1000, 3) for name in ("mean_us", "p50_us", "p99_us")]
+        rows.append([target, point["recall"], *times, params])
+    console.print_table(
+        ["target", f"recall@{result['k']}", "mean ms", "p50 ms", "p99 ms", "parameters"],
+        rows,
+        title=f"{result['n_held_out']} held-out queries, one thread",
+    )
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from lsr.core.options import JsonOption, OverwriteOption, QuietOption
+from lsr.core.options import (
+    IdFieldOption,
+    JsonOption,
+    OverwriteOption,
+    QuietOption,
+    SkipBadLinesOption,
+    TextFieldOption,
+    TitleFieldOption,
+)
 
 __all__ = ["register"]
 
@@ -46,6 +54,10 @@ def encode(
         str | None,
         typer.Option(help="float32, bfloat16 or float16 [default: measured on this machine]."),
     ] = None,
+    id_field: IdFieldOption = "_id",
+    text_field: TextFieldOption = None,
+    title_field: TitleFieldOption = "title",
+    skip_bad_lines: SkipBadLinesOption = 0,
     overwrite: OverwriteOption = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Throw away what an interrupted run left.")
@@ -61,11 +73,13 @@ def encode(
     """
     from lsr.core import console
     from lsr.core.records import Document
-    from lsr.data import load_dataset
+    from lsr.data import BadLines, FieldMap, load_dataset
     from lsr.encoders import EncodeConfig, encode_collection, prepare_encoder
 
     console.configure(quiet=quiet, json_output=as_json)
-    corpus = load_dataset(dataset)
+    bad = BadLines(skip_bad_lines)
+    fields = FieldMap.from_flags(id_field, text_field, title_field)
+    corpus = load_dataset(dataset, fields=fields, bad_lines=bad)
     n_documents = corpus.n_documents()
 
     def texts() -> Iterator[str]:
@@ -94,6 +108,7 @@ def encode(
             overwrite=overwrite,
             restart=restart,
         )
+    bad.log()
     details = collection.manifest.details
     figures = details["encoding"]
     report = {
@@ -107,6 +122,7 @@ def encode(
         "seconds": figures["encode_seconds"],
         "n_resumed_shards": figures["n_resumed_shards"],
         "vocabulary_size": collection.vocabulary_size,
+        "n_bad_lines_skipped": bad.n_skipped,
     }
     console.emit(
         report, lambda: console.print_table(["", "value"], [list(i) for i in report.items()])
