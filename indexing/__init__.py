@@ -10,6 +10,8 @@ from typing import Any
 
 _HOMES = {
     "BatchResult": "indexing.base",
+    "Collection": "indexing.collection",
+    "CollectionConfig": "indexing.collection_config",
     "ExactIndex": "indexing.exact",
     "ExactLayout": "indexing.config",
     "IndexConfig": "indexing.config",
@@ -22,6 +24,8 @@ _HOMES = {
 
 __all__ = [
     "BatchResult",
+    "Collection",
+    "CollectionConfig",
     "ExactIndex",
     "ExactLayout",
     "IndexConfig",
