@@ -6,8 +6,9 @@ The ranking rule holds everywhere: score descending, then row ascending; score 0
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
+from lsr.core.config import Config
 from lsr.core.errors import ArgumentError, VocabularyMismatchError
 from lsr.core.sparse import Float32Array, Int32Array, SparseMatrix, SparseVector, UInt64Array
 
@@ -66,6 +67,12 @@ class BatchResult:
 class SparseIndex(Protocol):
     """A set of document vectors that can be searched; immutable once built."""
 
+    kind: ClassVar[str]
+    """The layout, as the configuration calls it."""
+
+    params_model: ClassVar[type[Config] | None]
+    """Class of the layout's search parameters; None where there is nothing to choose."""
+
     @property
     def n_documents(self) -> int:
         """Number of rows."""
@@ -108,6 +115,17 @@ class SparseIndex(Protocol):
 
     def document(self, row: int) -> SparseVector:
         """Return the vector of a row as the index scores it."""
+
+    def shortcut(
+        self, query: SparseVector, row: int, k: int, *, params: Any | None = None
+    ) -> tuple[Any, str]:
+        """Return which shortcut of the layout kept a row out of a result that it belongs in.
+
+        Returns
+        -------
+        (str, str)
+            An `indexing.explain.Reason`, and a clause with the figures that ends the sentence.
+        """
 
     def save_arrays(self, writer: Any) -> dict[str, Any]:
         """Write the index's arrays through an `ArtifactWriter`; return its manifest details."""

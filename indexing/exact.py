@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +68,8 @@ class ExactIndex:
     n_documents, vocabulary_size : int
     """
 
-    kind = "exact"
+    kind: ClassVar[str] = "exact"
+    params_model: ClassVar[None] = None
 
     def __init__(
         self,
@@ -296,6 +297,15 @@ class ExactIndex:
             weights,
         )
         return SparseVector(terms[:n].copy(), weights[:n].copy(), self.vocabulary_size)
+
+    def shortcut(
+        self, query: SparseVector, row: int, k: int, *, params: None = None
+    ) -> tuple[str, str]:
+        """Return what only rounding can cause: exact search takes no shortcut.
+
+        A score within float32 rounding of the k-th one is the only way to miss a result.
+        """
+        return "below_kth_score", "ties with it up to rounding, and stands behind it."
 
     def bytes_by_part(self) -> dict[str, int]:
         """Return the bytes of each array."""

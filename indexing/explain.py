@@ -1,8 +1,13 @@
-"""Why a document scored as it did: one line a term, summing to the score."""
+"""Why a document scored as it did, and why it was not found.
+
+`explain` takes a score apart: one line a term, summing to the score. `why_not` says what kept a
+document out of a result: its score, or a shortcut of the layout, and which.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -10,7 +15,26 @@ from indexing.base import SparseIndex, check_query, check_row
 from lsr.core.sparse import SparseVector
 from lsr.core.vocabulary import Vocabulary
 
-__all__ = ["Explanation", "TermContribution", "explain", "explain_vectors"]
+__all__ = [
+    "Absence",
+    "Explanation",
+    "Reason",
+    "TermContribution",
+    "explain",
+    "explain_vectors",
+    "why_not",
+]
+
+Reason = Literal[
+    "found",
+    "no_shared_term",
+    "below_kth_score",
+    "terms_cut",
+    "postings_pruned",
+    "block_not_visited",
+    "not_scored_again",
+]
+"""Why a document is not in a result; the last four are shortcuts of an approximate search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +67,34 @@ class Explanation:
     score: float
     terms: tuple[TermContribution, ...]
     missing: tuple[TermContribution, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """Why a document is, or is not, in the result of a search.
+
+    Attributes
+    ----------
+    row, k : int
+    reason : str
+        One of `Reason`.
+    rank : int or None
+        From 1, where it was found.
+    score : float
+        The document's score.
+    kth_score : float
+        The last score of the result, 0 where it is shorter than `k`.
+    message : str
+        The same in a sentence, with the figures.
+    """
+
+    row: int
+    k: int
+    reason: Reason
+    rank: int | None
+    score: float
+    kth_score: float
+    message: str
 
 
 def explain(
@@ -81,3 +133,37 @@ def explain_vectors(
     missing = sorted((x for x in lines if x.document_weight == 0), key=lambda x: -x.query_weight)
     score = sum(x.contribution for x in shared)
     return Explanation(row, float(score), tuple(shared), tuple(missing))
+
+
+def why_not(
+    index: SparseIndex, query: SparseVector, row: int, k: int = 10, *, params: Any | None = None
+) -> Absence:
+    """Return why a row is not in the best `k` of a search, or at which rank it is.
+
+    Raises
+    ------
+    ArgumentError, VocabularyMismatchError
+        As `SparseIndex.search` does, or if there is no such row.
+    """
+    check_row(row, index.n_documents)
+    found = index.search(query, k, params=params)
+    kth_score = float(found.scores[-1]) if len(found.rows) == k else 0.0
+    score = query.dot(index.document(row))
+
+    def absence(reason: Reason, message: str, rank: int | None = None) -> Absence:
+        return Absence(row, k, reason, rank, score, kth_score, message)
+
+    at = np.flatnonzero(found.rows == row)
+    if len(at):
+        rank = int(at[0]) + 1
+        return absence("found", f"It is found, at rank {rank} with score {score:.6g}.", rank)
+    if score == 0:
+        return absence("no_shared_term", "It shares no term with the query: its score is 0.")
+    # A shortcut is to blame only if the score would have made the result; sums differ by rounding.
+    if len(found.rows) == k and score < kth_score * (1 + 1e-6):
+        return absence(
+            "below_kth_score",
+            f"Its score {score:.6g} does not reach that of result {k}, {kth_score:.6g}.",
+        )
+    reason, detail = index.shortcut(query, row, k, params=params)
+    return absence(reason, f"Its score {score:.6g} reaches {kth_score:.6g}, but {detail}")

@@ -305,7 +305,7 @@ def seismic_search(
     visited : uint8, shape (n_documents,)
         Scratch, zeros before and after.
     rows, scores : int32, shape (n_documents,)
-        Scratch: the documents scored, and their coarse scores.
+        Scratch. The documents scored stay in `rows`; see `stats`.
     score_heap, heap : int32, uint64, shape (k,)
         Scratch.
     stats : int64, shape (4,)
@@ -431,15 +431,16 @@ def seismic_search(
             row = rows[i]
             visited[U(row)] = np.uint8(0)
             if scores[i] >= limit:
-                # Gathered first, so that their lines can be asked for ahead.
-                rows[U(n_again)] = row
+                # Gathered first, over scores already read, so that lines can be asked for ahead.
+                scores[U(n_again)] = row
                 n_again += 1
         for i in range(n_again):
             if i + 3 < n_again:
-                prefetch_fine(pointers, terms, fine, rows[U(i + 3)])
-            score = score_fine(pointers, terms, fine, fine_query, rows[U(i)])
+                prefetch_fine(pointers, terms, fine, scores[U(i + 3)])
+            row = scores[U(i)]
+            score = score_fine(pointers, terms, fine, fine_query, row)
             if score > np.float32(0):
-                key = (U(score_bits(score)) << U(32)) | (_ROW_MASK - U(rows[U(i)]))
+                key = (U(score_bits(score)) << U(32)) | (_ROW_MASK - U(row))
                 if n_found < k or key > heap[U(0)]:
                     n_found = heap_insert(heap, n_found, k, key)
         stats[3] += n_again

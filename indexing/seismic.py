@@ -15,7 +15,7 @@ with kNN Graphs for Fast Approximate Retrieval over Learned Sparse Representatio
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,11 @@ from indexing.filters import NO_FILTER, check_allowed
 from indexing.forward import ForwardIndex
 from indexing.jit import read_only
 from indexing.seismic_build import build_lists
+from indexing.seismic_explain import find_shortcut
 from indexing.source import MatrixSource, RowSource
 from indexing.threads import ScratchPool, resolve_threads, run_parallel
 from lsr.core.artifact import ArtifactWriter, open_array
+from lsr.core.config import Config
 from lsr.core.console import progress_bar
 from lsr.core.errors import ArgumentError
 from lsr.core.manifest import Manifest
@@ -103,7 +105,8 @@ class SeismicIndex:
     forward : ForwardIndex
     """
 
-    kind = "seismic"
+    kind: ClassVar[str] = "seismic"
+    params_model: ClassVar[type[Config]] = SeismicParams
 
     def __init__(self, arrays: dict[str, NDArray[Any]], forward: ForwardIndex) -> None:
         self.forward = forward
@@ -326,37 +329,50 @@ class SeismicIndex:
         out_rows: Int32Array,
         out_bits: Int32Array,
     ) -> None:
+        with self._scratch.borrow() as scratch:
+            self._run(scratch, queries, span, depth, params, allowed, out_rows, out_bits)
+
+    def _run(
+        self,
+        scratch: _Scratch,
+        queries: tuple[Int64Array, Int32Array, Float32Array],
+        span: tuple[int, int],
+        depth: int,
+        params: SeismicParams,
+        allowed: UInt64Array,
+        out_rows: Int32Array,
+        out_bits: Int32Array,
+    ) -> None:
         nnz = int(np.diff(queries[0][span[0] : span[1] + 1]).max())
         cut = min(params.query_cut, nnz)
-        with self._scratch.borrow() as scratch:
-            scratch.fit(query_nnz=nnz, n_blocks=int(self._blocks_of[cut]), k=depth)
-            kernels.seismic_search(
-                *self._kernel_arrays,
-                *queries,
-                *span,
-                depth,
-                cut,
-                params.heap_factor,
-                params.rescore_share,
-                params.n_knn,
-                1.0 / self.forward.quantization.fine_scale,
-                allowed,
-                scratch.coarse_query,
-                scratch.fine_query,
-                scratch.term_order,
-                scratch.estimates,
-                scratch.candidate_blocks,
-                scratch.block_order,
-                scratch.counts,
-                scratch.visited,
-                scratch.rows,
-                scratch.scores,
-                scratch.score_heap,
-                scratch.heap,
-                scratch.stats,
-                out_rows,
-                out_bits,
-            )
+        scratch.fit(query_nnz=nnz, n_blocks=int(self._blocks_of[cut]), k=depth)
+        kernels.seismic_search(
+            *self._kernel_arrays,
+            *queries,
+            *span,
+            depth,
+            cut,
+            params.heap_factor,
+            params.rescore_share,
+            params.n_knn,
+            1.0 / self.forward.quantization.fine_scale,
+            allowed,
+            scratch.coarse_query,
+            scratch.fine_query,
+            scratch.term_order,
+            scratch.estimates,
+            scratch.candidate_blocks,
+            scratch.block_order,
+            scratch.counts,
+            scratch.visited,
+            scratch.rows,
+            scratch.scores,
+            scratch.score_heap,
+            scratch.heap,
+            scratch.stats,
+            out_rows,
+            out_bits,
+        )
 
     def _exact(
         self,
@@ -411,6 +427,31 @@ class SeismicIndex:
         """
         check_row(row, self.n_documents)
         return self.forward.document(row)
+
+    def shortcut(
+        self, query: SparseVector, row: int, k: int, *, params: SeismicParams | None = None
+    ) -> tuple[str, str]:
+        """Return which shortcut kept a row out of a result that it belongs in.
+
+        Returns
+        -------
+        (str, str)
+            An `indexing.explain.Reason`, and a clause with the figures.
+        """
+        chosen = self._check_params(params)
+        visited = row in self._visited(query, k, chosen)
+        return find_shortcut(self._arrays, self.forward, query, row, chosen, visited=visited)
+
+    def _visited(self, query: SparseVector, k: int, params: SeismicParams) -> set[int]:
+        """Return the rows that a search scores."""
+        indptr = read_only(np.array([0, query.nnz], dtype=np.int64))
+        queries = (indptr, read_only(query.terms), read_only(query.weights))
+        rows, bits = np.empty((1, k), np.int32), np.empty((1, k), np.int32)
+        with self._scratch.borrow() as scratch:
+            depth = min(k, self.n_documents)
+            before = int(scratch.stats[2])
+            self._run(scratch, queries, (0, 1), depth, params, NO_FILTER, rows, bits)
+            return set(scratch.rows[: int(scratch.stats[2]) - before].tolist())
 
     def bytes_by_part(self) -> dict[str, int]:
         """Return the bytes of each part."""

@@ -111,12 +111,14 @@ def build_lists(
         pointers[0] = 0
     with progress_bar("lists", n_terms) as advance:
         for term, made in enumerate(_lists(forward, layout, seed=seed, n_threads=n_threads)):
-            target.append("block_starts", totals[0] + made.starts)
-            target.append("postings", made.postings)
-            target.append("components", made.components)
+            # An empty list has one offset and nothing else; most lists of a large vocabulary are.
             target.append("component_offsets", made.offsets)
-            target.append("entry_blocks", made.blocks)
-            target.append("entry_weights", made.weights)
+            if len(made.postings) or term == 0:
+                target.append("block_starts", totals[0] + made.starts)
+                target.append("postings", made.postings)
+                target.append("components", made.components)
+                target.append("entry_blocks", made.blocks)
+                target.append("entry_weights", made.weights)
             totals += (
                 len(made.postings),
                 len(made.starts),
@@ -136,7 +138,8 @@ def _lists(
 ) -> Iterator[_List]:
     """Yield the finished lists in the order of the terms; threads work a few lists ahead."""
     pool = ScratchPool(lambda: _Scratch(forward))
-    waiting: deque[Future[_List]] = deque()
+    waiting: deque[Future[_List] | _List] = deque()
+    empty = _empty_list(forward)
 
     def build(term: int, rows: Int32Array) -> _List:
         with pool.borrow() as scratch:
@@ -146,14 +149,31 @@ def _lists(
         try:
             for part in pruned_lists(forward, layout.pruning, n_threads=n_threads):
                 for at, rows in enumerate(part.lists):
-                    waiting.append(threads.submit(build, part.first + at, rows))
+                    term = part.first + at
+                    waiting.append(threads.submit(build, term, rows) if len(rows) else empty)
                     if len(waiting) >= _LISTS_AHEAD:
-                        yield waiting.popleft().result()
+                        yield _finished(waiting.popleft())
             while waiting:
-                yield waiting.popleft().result()
+                yield _finished(waiting.popleft())
         finally:
-            for future in waiting:
-                future.cancel()
+            for item in waiting:
+                if isinstance(item, Future):
+                    item.cancel()
+
+
+def _finished(item: Future[_List] | _List) -> _List:
+    return item.result() if isinstance(item, Future) else item
+
+
+def _empty_list(forward: ForwardIndex) -> _List:
+    return _List(
+        np.empty(0, np.int32),
+        np.empty(0, np.int64),
+        np.empty(0, forward.terms.dtype),
+        np.zeros(1, np.uint32),
+        np.empty(0, np.uint16),
+        np.empty(0, np.uint8),
+    )
 
 
 def _build_list(
@@ -166,16 +186,6 @@ def _build_list(
     term: int,
 ) -> _List:
     n_rows = len(rows)
-    if n_rows == 0:
-        no_rows = np.empty(0, np.int32)
-        return _List(
-            no_rows,
-            np.empty(0, np.int64),
-            np.empty(0, forward.terms.dtype),
-            np.zeros(1, np.uint32),
-            np.empty(0, np.uint16),
-            np.empty(0, np.uint8),
-        )
     n_entries = int((forward.pointers[rows + 1] - forward.pointers[rows]).sum())
     scratch.fit(n_rows, n_entries)
     scratch.state[0] = (seed << 32) + term

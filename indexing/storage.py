@@ -20,11 +20,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Self, cast
 
-from indexing.base import SparseIndex
+from indexing.base import SearchResult, SparseIndex
 from indexing.store import DOCUMENTS_NAME, DocumentStore
+from indexing.tuning import Tuning, load_tuning
 from lsr.core.artifact import check_artifact, read_manifest, verify_artifact
-from lsr.core.errors import ArtifactFormatError
+from lsr.core.config import Config
+from lsr.core.errors import ArgumentError, ArtifactFormatError
 from lsr.core.manifest import Manifest
+from lsr.core.sparse import SparseVector, UInt64Array
 from lsr.core.strings import StringTable
 from lsr.core.vocabulary import Vocabulary
 
@@ -106,6 +109,50 @@ class IndexFolder:
     def index(self) -> SparseIndex:
         """The index, memory-mapped."""
         return cast(SparseIndex, layout_class(self.layout).open(self.path, self.manifest))
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """What ``lsr index tune`` measured, or None; read anew each time, it may change."""
+        return load_tuning(self.path, layout=self.layout)
+
+    def params_for(self, target_recall: float) -> Config:
+        """Return the fastest tuned search parameters for a recall.
+
+        Raises
+        ------
+        ArgumentError
+            If the index has not been tuned for it.
+        """
+        tuning = self.tuning
+        model = self.index.params_model
+        if tuning is None or model is None:
+            raise ArgumentError(
+                f"The index {self.path} is not tuned.",
+                hint=f"Run: lsr index tune {self.path} --queries VECTORS --recall {target_recall}",
+            )
+        return model(**tuning.for_recall(target_recall).params)
+
+    def search(
+        self,
+        query: SparseVector,
+        k: int = 10,
+        *,
+        target_recall: float | None = None,
+        params: Config | None = None,
+        allowed: UInt64Array | None = None,
+    ) -> SearchResult:
+        """Return the best `k` rows, searched with `params` or those tuned for `target_recall`.
+
+        Raises
+        ------
+        ArgumentError
+            If both are given, or the index has not been tuned for the recall.
+        """
+        if target_recall is not None:
+            if params is not None:
+                raise ArgumentError("Give target_recall or params, not both.")
+            params = self.params_for(target_recall)
+        return self.index.search(query, k, params=params, allowed=allowed)
 
     @cached_property
     def doc_ids(self) -> StringTable:

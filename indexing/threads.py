@@ -10,19 +10,38 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import count
 from typing import Generic, TypeVar
 
 from lsr.core.errors import ArgumentError
 from lsr.core.settings import get_settings
 
-__all__ = ["ScratchPool", "resolve_threads", "run_parallel"]
+__all__ = ["ScratchPool", "limit_threads", "resolve_threads", "run_parallel"]
 
 T = TypeVar("T")
 
+_limit: ContextVar[int | None] = ContextVar("limit", default=None)
+
+
+@contextmanager
+def limit_threads(n_threads: int) -> Iterator[None]:
+    """Let no build or batch search that starts in the block use more than `n_threads` threads.
+
+    Raises
+    ------
+    ArgumentError
+        If it is below 1.
+    """
+    token = _limit.set(resolve_threads(n_threads))
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
 
 def resolve_threads(n_threads: int | None) -> int:
-    """Return `n_threads`, or the machine's setting (``LSR_THREADS``) for None.
+    """Return `n_threads`, or the machine's setting (``LSR_THREADS``) for None; `limit_threads` binds.
 
     Raises
     ------
@@ -30,10 +49,11 @@ def resolve_threads(n_threads: int | None) -> int:
         If it is below 1.
     """
     if n_threads is None:
-        return get_settings().threads
+        n_threads = get_settings().threads
     if isinstance(n_threads, bool) or n_threads < 1:
         raise ArgumentError(f"n_threads must be 1 or more, got {n_threads!r}.")
-    return n_threads
+    limit = _limit.get()
+    return n_threads if limit is None else min(n_threads, limit)
 
 
 def run_parallel(work: Callable[[int], None], n_items: int, n_threads: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from indexing import commands
+from indexing import commands, tuning
 from lsr.core.errors import ArtifactError, CheckFailedError, ConfigError
 
 app = typer.Typer()
@@ -49,6 +49,18 @@ def test_damaged_index(vectors: Path, tmp_path: Path) -> None:
     file.write_bytes(bytes(len(file.read_bytes())))
     with pytest.raises(CheckFailedError, match="weights.npy: checksum differs"):
         run("verify", tmp_path / "index")
+
+
+def test_tune(vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tuning.GRIDS, "seismic", {"query_cut": (2, 40)})
+    out = tmp_path / "index"
+    run("build", vectors, "-o", out, "--layout", "seismic", "-q")
+    arguments = ["tune", out, "--queries", vectors, "--recall", 0.5]
+    tuned = json.loads(run(*arguments, "--json"))
+    assert tuned["targets"]["0.5"]["recall"] >= 0.5
+    shown = run(*arguments, "-q", "--plot", tmp_path / "curve.svg")
+    assert "0.5" in shown
+    assert (tmp_path / "curve.svg").read_text().startswith("<?xml")
 
 
 def test_wrong_use(vectors: Path, tmp_path: Path) -> None:
