@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
+from indexing.config_clustered import ClusteredLayout
 from indexing.config_seismic import SeismicLayout
 from lsr.core.config import Config
 
@@ -28,7 +29,7 @@ def _default_layout(value: Any) -> Any:
 
 
 Layout: TypeAlias = Annotated[
-    ExactLayout | SeismicLayout,
+    ExactLayout | SeismicLayout | ClusteredLayout,
     Field(discriminator="kind"),
     BeforeValidator(_default_layout),
 ]
@@ -39,7 +40,7 @@ class IndexConfig(Config):
 
     Attributes
     ----------
-    layout : ExactLayout or SeismicLayout
+    layout : ExactLayout, SeismicLayout or ClusteredLayout
         What the index is made of, and its parameters.
     seed : int
         Of every random choice of the build; the result does not depend on the threads.

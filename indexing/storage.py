@@ -38,6 +38,7 @@ QUERY_ENCODER_FOLDER = "query_encoder"
 
 # Imported on use: a layout's kernels take time to load from the compiler's cache.
 _LAYOUTS = {
+    "clustered": ("indexing.clustered", "ClusteredIndex"),
     "exact": ("indexing.exact", "ExactIndex"),
     "seismic": ("indexing.seismic", "SeismicIndex"),
 }

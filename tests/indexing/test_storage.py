@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from indexing.build import build_index
+from indexing.config import IndexConfig
 from indexing.exact import ExactIndex
 from indexing.storage import IndexFolder, load_index
+from lsr.core.config import load_config
 from lsr.core.errors import (
     ArtifactCorruptedError,
     ArtifactExistsError,
@@ -117,3 +119,22 @@ def test_damage(built: Path, name: str) -> None:
     file.unlink()
     with pytest.raises(ArtifactCorruptedError, match=f"{name} is missing"):
         IndexFolder.open(built)
+
+
+@pytest.mark.parametrize("layout", ["clustered", "exact", "seismic"])
+def test_every_layout_is_built_opened_and_searched(
+    vectors: Path, tmp_path: Path, layout: str
+) -> None:
+    matrix = open_vectors(vectors).matrix()
+    config = load_config(IndexConfig, None, [f"layout.kind={layout}"])
+    with build_index(vectors, tmp_path / "index", config) as folder:
+        assert folder.layout == folder.index.kind == layout
+        assert folder.verify() == []
+        assert sum(folder.index.bytes_by_part().values()) > 0
+        # A document finds itself first: its own weights make the largest of its products.
+        heaviest = int(np.argmax([row.dot(row) for row in matrix]))
+        found = folder.index.search(matrix.row(heaviest), 3)
+        assert found.rows[0] == heaviest
+        assert found.scores[0] == pytest.approx(
+            matrix.row(heaviest).dot(matrix.row(heaviest)), rel=2e-3
+        )
