@@ -151,7 +151,10 @@ class Analyzer:
                 end -= 2
             if word in self.stop_words or not word.strip("_"):
                 continue
-            yield Token(start, end, stem(word) if stem is not None else word)
+            # Porter's own program and Lucene leave words of one or two letters as they are;
+            # Snowball's makes nothing of "s" and "u" of "us".
+            stemmed = stem(word) if stem is not None and len(word) > 2 else word
+            yield Token(start, end, stemmed)
 
     def terms(self, text: str) -> list[str]:
         """Return the stems of `text` in reading order."""

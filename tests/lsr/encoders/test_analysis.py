@@ -69,3 +69,7 @@ def test_one_analyzer_serves_many_threads() -> None:
     for thread in threads:
         thread.join()
     assert results == [expected] * 8
+
+
+def test_words_of_one_or_two_letters_stay_as_they_are() -> None:
+    assert Analyzer().terms("S. aureus and us") == ["s", "aureu", "us"]
