@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -13,10 +14,12 @@ from lsr.core.records import Document
 from lsr.core.sparse import SparseVector
 from lsr.core.vocabulary import Vocabulary
 from lsr.encoders.base import Encoder
-from serving.engine import Answer, EncodedText, Engine, Hit, Times
+from serving.engine import Engine
+from serving.results import Answer, EncodedText, Hit, Times
 from serving.schemas import (
     DocumentBody,
     EncodedTerm,
+    ExactComparison,
     ExplainedTerm,
     HighlightBody,
     HitBody,
@@ -145,6 +148,12 @@ def search_response(
 ) -> SearchResponse:
     """Return the answer to one search."""
     vocabulary = engine.vocabulary
+    exact: dict[str, Any] = {}
+    if answer.comparison is not None:
+        compared = answer.comparison
+        exact["exact"] = ExactComparison(
+            overlap=compared.overlap, missed=compared.missed, took_ms=round(compared.ms, 3)
+        )
     return SearchResponse(
         index=engine.name,
         query=QueryBody(terms=term_weights(answer.query, vocabulary, in_query=in_query)),
@@ -155,33 +164,38 @@ def search_response(
         params=params,
         took_ms=took(answer.times),
         request_id=request_id,
+        **exact,
     )
 
 
 def index_info(engine: Engine) -> IndexInfo:
     """Return the description of an index."""
-    folder, encoder = engine.folder, engine.encoder
+    source, encoder = engine.source, engine.encoder
     return IndexInfo(
         name=engine.name,
-        layout=folder.layout,
-        n_documents=engine.n_documents,
+        layout=source.layout,
+        n_documents=source.n_documents,
         vocabulary_size=len(engine.vocabulary),
         encoder=encoder.name if encoder is not None else None,
-        has_documents=folder.documents is not None,
+        has_documents=source.has_documents,
         encodes_documents=isinstance(encoder, Encoder),
-        parameters=_parameters(engine.params_model),
+        updatable=source.updatable,
+        fields=source.fields,
+        parameters=_parameters(source.params_model),
         examples=list(engine.examples),
-        bytes=sum(folder.index.bytes_by_part().values()),
-        created=folder.manifest.created,
+        bytes=source.bytes(),
+        created=source.created,
     )
 
 
 def _parameters(model: type[Config] | None) -> list[ParameterInfo]:
     if model is None:
         return []
+    descriptions = _attributes(model)
     described = []
     for name, schema in model.model_json_schema()["properties"].items():
-        if schema.get("type") not in ("integer", "number", "boolean", "string"):
+        # `exact` is what `compare_exact` and the exact layout are for.
+        if name == "exact" or schema.get("type") not in ("integer", "number", "boolean", "string"):
             continue
         described.append(
             ParameterInfo(
@@ -190,7 +204,21 @@ def _parameters(model: type[Config] | None) -> list[ParameterInfo]:
                 default=schema.get("default"),
                 minimum=schema.get("minimum", schema.get("exclusiveMinimum")),
                 maximum=schema.get("maximum", schema.get("exclusiveMaximum")),
-                description=schema.get("description", ""),
+                description=descriptions.get(name, ""),
             )
         )
     return described
+
+
+def _attributes(model: type[Config]) -> dict[str, str]:
+    """Return what the class's docstring says about each attribute."""
+    _, _, listed = inspect.getdoc(model).partition("Attributes\n----------\n")  # type: ignore[union-attr]
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in listed.splitlines():
+        if line[:1].strip():
+            name = line.partition(" : ")[0]
+            found[name] = []
+        elif name and line.strip():
+            found[name].append(line.strip())
+    return {name: " ".join(lines) for name, lines in found.items()}

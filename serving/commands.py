@@ -10,7 +10,8 @@ import typer
 from lsr.core.options import JsonOption, QuietOption, ThreadsOption
 
 if TYPE_CHECKING:
-    from serving.engine import Answer, Engine
+    from serving.engine import Engine
+    from serving.results import Answer
 
 __all__ = ["register"]
 
@@ -44,6 +45,10 @@ def search(
         list[str] | None,
         typer.Option("--param", metavar="NAME=VALUE", help="A search parameter of the layout."),
     ] = None,
+    recall: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Use the parameters tuned for it (lsr index tune)."),
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -54,7 +59,8 @@ def search(
     from lsr.core import console
     from lsr.core.config import parse_override
     from serving.display import show_answer
-    from serving.engine import Detail, Engine
+    from serving.engine import Engine
+    from serving.results import Detail
 
     console.configure(quiet=quiet, json_output=as_json)
     values = {".".join(path): value for path, value in map(parse_override, params or [])}
@@ -64,7 +70,7 @@ def search(
         answer = engine.search(
             query,
             k,
-            params=engine.parse_params(values),
+            params=engine.params(values, target_recall=recall),
             detail=Detail(highlights=True, explanation=with_explanation),
         )
         in_query = engine.queries.shown_terms(query)
@@ -95,6 +101,7 @@ def explain(
     index: IndexArgument,
     query: QueryArgument,
     doc_id: Annotated[str, typer.Argument(help="Identifier of a document.", show_default=False)],
+    k: Annotated[int, typer.Option("-k", "--k", help="Is it among so many best?")] = 10,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -111,11 +118,11 @@ def explain(
     console.configure(quiet=quiet, json_output=as_json)
     engine = Engine.open(index)
     try:
-        explanation = engine.explain(query, doc_id)
+        explanation, reason, message = engine.explain(query, doc_id, k=k)
         terms = explained_terms(
             explanation,
             in_query=engine.queries.shown_terms(query),
-            in_document=engine.shown_in(explanation.row),
+            in_document=engine.shown_in(doc_id),
         )
     finally:
         engine.close()
@@ -124,9 +131,16 @@ def explain(
         "doc_id": doc_id,
         "score": explanation.score,
         "terms": [term.model_dump() for term in terms],
-        "missing": [term.model_dump() for term in missing],
+        "missing": [term.model_dump(exclude_unset=True) for term in missing],
+        "reason": reason,
+        "message": message,
     }
-    console.emit(result, lambda: show_terms(terms, missing, explanation.score))
+
+    def show() -> None:
+        show_terms(terms, missing, explanation.score)
+        typer.echo(message)
+
+    console.emit(result, show)
 
 
 def serve(
@@ -222,7 +236,8 @@ def demo(
     from serving import server
     from serving.demo import DEMO_QUERIES, prepare_demo
     from serving.display import show_answer
-    from serving.engine import Detail, Engine
+    from serving.engine import Engine
+    from serving.results import Detail
     from serving.settings import IndexSource, ServeSettings
 
     console.configure(quiet=quiet, json_output=as_json)

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from lsr.core.vocabulary import Vocabulary
-from serving.engine import Answer, Hit
 from serving.highlight import Highlight
+from serving.results import Answer, Hit
 from serving.schemas import ExplainedTerm, TermWeight
 
 __all__ = ["passage", "show_answer", "show_terms"]

@@ -1,96 +1,46 @@
 """Search as a library: encode, search, fetch, explain. Knows nothing of HTTP.
 
-An engine holds one index folder and the query side of its encoder. Every method is safe to call
-from many threads at once: a call takes the folder once and works on that, so `replace` may swap
-in a newer one while searches run.
+An engine holds one source (an index folder, a collection) and the query side of its encoder.
+Every method is safe to call from many threads at once: a call takes the source once and works on
+that, so `replace` may swap in a newer one while searches run.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from indexing.base import SearchResult, check_k
-from indexing.explain import Explanation, explain
+from indexing.base import check_k
+from indexing.explain import Explanation
 from indexing.storage import IndexFolder
 from lsr.core.config import Config, load_config
-from lsr.core.errors import ArgumentError, DocumentNotFoundError
+from lsr.core.errors import ArgumentError
 from lsr.core.records import Document
 from lsr.core.sparse import SparseVector
 from lsr.core.vocabulary import Vocabulary
 from lsr.encoders.base import Encoder, QueryEncoder
 from lsr.encoders.loading import load_encoder
-from serving.highlight import Highlight, find_highlights
+from serving.highlight import find_highlights
 from serving.queries import QueryEdits, QueryInput, QueryReader
+from serving.results import Answer, Comparison, Detail, EncodedText, Hit, Times
+from serving.sources import FolderSource, Found, Source, overlap
 
-__all__ = ["Answer", "Detail", "EncodedText", "Engine", "Hit", "Times"]
-
-
-@dataclass(frozen=True, slots=True)
-class Detail:
-    """What a hit carries beside identifier and score."""
-
-    documents: bool = True
-    highlights: bool = False
-    explanation: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One result; what was not asked for is None.
-
-    `highlights` come with an explanation too: they tell which terms the text shows.
-    """
-
-    rank: int
-    row: int
-    doc_id: str
-    score: float
-    document: Document | None = None
-    highlights: list[Highlight] | None = None
-    explanation: Explanation | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Milliseconds by stage; `fetch` is documents, highlights and explanations."""
-
-    encode: float
-    search: float
-    fetch: float
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The results of one query, and the query as it was searched for."""
-
-    query: SparseVector
-    hits: list[Hit]
-    times: Times
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedText:
-    """A text's vector, and for each of its terms the pieces of text that stand for it."""
-
-    vector: SparseVector
-    spans: dict[int, list[tuple[int, int]]]
+__all__ = ["Engine"]
 
 
 class Engine:
-    """Searches one index.
+    """Searches one index or collection.
 
     Parameters
     ----------
-    folder : IndexFolder
-        The open index.
+    source : Source or IndexFolder
+        What is searched.
     encoder : QueryEncoder, optional
         Encodes text; without one only queries of terms and weights can be answered.
     name : str, optional
-        How messages call the index; default the folder's name.
+        How messages call the index; default its folder's name.
     examples : sequence of str
         Queries to try.
 
@@ -109,23 +59,24 @@ class Engine:
 
     def __init__(
         self,
-        folder: IndexFolder,
+        source: Source | IndexFolder,
         encoder: QueryEncoder | None,
         *,
         name: str = "",
         examples: Sequence[str] = (),
     ) -> None:
-        self.name = name or folder.path.name
+        opened: Source = FolderSource(source) if isinstance(source, IndexFolder) else source
+        self.name = name or opened.path.name
         if encoder is not None:
             encoder.vocabulary.require_same(
-                folder.vocabulary.fingerprint,
+                opened.vocabulary.fingerprint,
                 mine=f"The query encoder {encoder.name!r}",
                 theirs=f"the index {self.name!r}",
             )
         self.examples = tuple(examples)
-        self.queries = QueryReader(encoder, folder.vocabulary, index=self.name)
+        self.queries = QueryReader(encoder, opened.vocabulary, index=self.name)
         self.query_ms = 0.0
-        self._folder = folder
+        self._source = opened
 
     @classmethod
     def open(cls, path: Path, *, name: str = "", examples: Sequence[str] = ()) -> Engine:
@@ -140,8 +91,6 @@ class Engine:
         """
         folder = IndexFolder.open(path)
         try:
-            # Parts are opened on first use; damage shall show now, not in the first request.
-            _ = (folder.index, folder.doc_ids, folder.vocabulary, folder.documents)
             side = folder.query_encoder_path
             encoder = load_encoder(side) if side is not None else None
             return cls(folder, encoder, name=name, examples=examples)
@@ -150,9 +99,9 @@ class Engine:
             raise
 
     @property
-    def folder(self) -> IndexFolder:
-        """The index that searches use now."""
-        return self._folder
+    def source(self) -> Source:
+        """What searches use now."""
+        return self._source
 
     @property
     def encoder(self) -> QueryEncoder | None:
@@ -167,26 +116,27 @@ class Engine:
     @property
     def n_documents(self) -> int:
         """Number of documents that can be found."""
-        return self._folder.index.n_documents
+        return self._source.n_documents
 
-    def replace(self, folder: IndexFolder) -> IndexFolder:
-        """Let the searches that start from now on use `folder`; return the one before.
+    def replace(self, source: Source | IndexFolder) -> Source:
+        """Let the searches that start from now on use `source`; return the one before.
 
         Raises
         ------
         VocabularyMismatchError
             If it has another vocabulary.
         """
+        opened: Source = FolderSource(source) if isinstance(source, IndexFolder) else source
         self.vocabulary.require_same(
-            folder.vocabulary.fingerprint,
+            opened.vocabulary.fingerprint,
             mine=f"The index {self.name!r}",
-            theirs=f"the new index {folder.path.name!r}",
+            theirs=f"the new index {opened.path.name!r}",
         )
-        before, self._folder = self._folder, folder
+        before, self._source = self._source, opened
         return before
 
     def warm_up(self) -> None:
-        """Run every stage once, so that no request pays for compiling or first page faults."""
+        """Run every stage, so that no request pays for compiling or first page faults."""
         if self.encoder is not None:
             times = []
             for _ in range(4):  # the first one pays for loading
@@ -194,13 +144,15 @@ class Engine:
                 self.queries.encode(["how long does the encoding of a question take here"])
                 times.append(time.perf_counter() - started)
             self.query_ms = min(times) * 1000
-        if self.n_documents:
-            first = self._folder.index.document(0).top(8)
-            self.search_vector(first, 1, detail=Detail(highlights=True, explanation=True))
+        everything = Detail(highlights=True, explanation=True, comparison=True)
+        # The first terms of the vocabulary; whether they find anything does not matter.
+        some = dict.fromkeys(range(min(8, len(self.vocabulary))), 1.0)
+        vector = SparseVector.from_mapping(some, len(self.vocabulary))
+        self.search_vector(vector, 1, detail=everything)
 
     def close(self) -> None:
         """Close the index's files; the engine cannot be used afterwards."""
-        self._folder.close()
+        self._source.close()
 
     # --- search --------------------------------------------------------------------------
 
@@ -209,7 +161,8 @@ class Engine:
         query: QueryInput,
         k: int = 10,
         *,
-        params: Any | None = None,
+        params: Config | None = None,
+        filter: Any | None = None,  # noqa: A002
         edits: QueryEdits | None = None,
         detail: Detail | None = None,
     ) -> Answer:
@@ -222,7 +175,9 @@ class Engine:
         k : int
             1 to `indexing.base.MAX_K`.
         params : optional
-            Search parameters of the index's layout, from `parse_params`.
+            Search parameters of the index's layout, from `params`.
+        filter : optional
+            In the filter language of collections.
         edits : QueryEdits, optional
             Changes to the encoded query.
         detail : Detail, optional
@@ -230,82 +185,95 @@ class Engine:
 
         Raises
         ------
-        QueryError, ArgumentError
-            If the query is empty or names unknown tokens, or `k` is out of range.
+        QueryError, ArgumentError, FilterError
+            If the query is empty or names unknown tokens, `k` is out of range, or the filter
+            breaks its rules.
         """
         check_k(k)
         started = time.perf_counter()
         vector = self.queries.vector(query, edits)
-        encode_ms = (time.perf_counter() - started) * 1000
-        return self.search_vector(vector, k, params=params, detail=detail, encode_ms=encode_ms)
+        return self.search_vector(
+            vector,
+            k,
+            params=params,
+            filter=filter,
+            detail=detail,
+            encode_ms=(time.perf_counter() - started) * 1000,
+        )
 
     def search_vector(
         self,
         vector: SparseVector,
         k: int = 10,
         *,
-        params: Any | None = None,
+        params: Config | None = None,
+        filter: Any | None = None,  # noqa: A002
         detail: Detail | None = None,
         encode_ms: float = 0.0,
     ) -> Answer:
         """Return the best `k` documents for a vector; `encode_ms` is carried into the times."""
         check_k(k)
-        folder = self._folder
+        source, wanted = self._source, detail or Detail()
+        needs_text = wanted.documents or wanted.highlights or wanted.explanation
         started = time.perf_counter()
-        found = folder.index.search(vector, k, params=params)
+        found = source.search(vector, k, params=params, filter=filter)
         searched = time.perf_counter()
-        hits = self._hits(folder, vector, found, detail or Detail())
+        if needs_text and source.has_documents:
+            found = source.with_documents(found)
+        hits = self._hits(source, vector, found, wanted)
         fetched = time.perf_counter()
+        comparison = None
+        if wanted.comparison:
+            comparison = self._comparison(source, vector, k, found, filter=filter)
         times = Times(encode_ms, (searched - started) * 1000, (fetched - searched) * 1000)
-        return Answer(vector, hits, times)
+        return Answer(vector, hits, times, comparison)
 
     def search_batch(
         self,
         queries: Sequence[QueryInput],
         k: int = 10,
         *,
-        params: Any | None = None,
+        params: Config | None = None,
+        filter: Any | None = None,  # noqa: A002
         detail: Detail | None = None,
         n_threads: int | None = None,
     ) -> tuple[list[list[Hit]], Times]:
         """Return the hits of every query, in their order, and the times of the whole batch."""
         check_k(k)
-        folder = self._folder
+        source, wanted = self._source, detail or Detail(documents=False)
         started = time.perf_counter()
         matrix = self.queries.matrix(queries)
         encoded = time.perf_counter()
-        found = folder.index.search_batch(matrix, k, params=params, n_threads=n_threads)
+        found = source.search_batch(matrix, k, params=params, filter=filter, n_threads=n_threads)
         searched = time.perf_counter()
-        wanted = detail or Detail(documents=False)
-        hits = [self._hits(folder, matrix.row(at), found[at], wanted) for at in range(len(queries))]
+        if wanted.documents and source.has_documents:
+            found = [source.with_documents(one) for one in found]
+        hits = [self._hits(source, matrix.row(at), one, wanted) for at, one in enumerate(found)]
         fetched = time.perf_counter()
         stages = ((started, encoded), (encoded, searched), (searched, fetched))
         return hits, Times(*((end - start) * 1000 for start, end in stages))
 
     def _hits(
-        self, folder: IndexFolder, vector: SparseVector, found: SearchResult, detail: Detail
+        self, source: Source, vector: SparseVector, found: Found, detail: Detail
     ) -> list[Hit]:
-        rows, scores = found.rows.tolist(), found.scores.tolist()
-        documents: Sequence[Document | None] = [None] * len(rows)
-        if (
-            detail.documents or detail.highlights or detail.explanation
-        ) and folder.documents is not None:
-            documents = folder.documents.get_rows(rows)
-        hits = []
+        nothing: list[Document | None] = [None] * len(found.doc_ids)
+        documents: Sequence[Document | None] = found.documents or nothing
         terms = vector.terms.tolist()
-        for at, (row, score, document) in enumerate(zip(rows, scores, documents, strict=True)):
+        hits = []
+        for at, (doc_id, score, document) in enumerate(
+            zip(found.doc_ids, found.scores, documents, strict=True)
+        ):
             highlights = explanation = None
             # An explanation says which terms the text shows, so it needs them too.
-            wanted = detail.highlights or detail.explanation
-            if wanted and document is not None and self.encoder is not None:
+            marked = detail.highlights or detail.explanation
+            if marked and document is not None and self.encoder is not None:
                 highlights = find_highlights(self.encoder, document, terms)
             if detail.explanation:
-                explanation = explain(folder.index, vector, row, folder.vocabulary)
+                explanation = source.explain(vector, doc_id)
             hits.append(
                 Hit(
                     rank=at + 1,
-                    row=row,
-                    doc_id=folder.doc_ids[row],
+                    doc_id=doc_id,
                     score=score,
                     document=document if detail.documents else None,
                     highlights=highlights,
@@ -313,6 +281,24 @@ class Engine:
                 )
             )
         return hits
+
+    def _comparison(
+        self,
+        source: Source,
+        vector: SparseVector,
+        k: int,
+        found: Found,
+        *,
+        filter: Any | None,  # noqa: A002
+    ) -> Comparison:
+        model = source.params_model
+        params = model.model_validate({"exact": True}) if model is not None else None
+        started = time.perf_counter()
+        exact = source.search(vector, k, params=params, filter=filter)
+        ms = (time.perf_counter() - started) * 1000
+        had = set(found.doc_ids)
+        missed = [doc_id for doc_id in exact.doc_ids if doc_id not in had]
+        return Comparison(overlap(found.doc_ids, exact.doc_ids), missed, ms)
 
     # --- looking closer ------------------------------------------------------------------
 
@@ -324,28 +310,24 @@ class Engine:
         DocumentNotFoundError
             If there is none of this id, or the index stores no documents.
         """
-        folder = self._folder
-        row = self._row(folder, doc_id)
-        if folder.documents is None:
-            raise DocumentNotFoundError(
-                f"The index {self.name!r} stores identifiers and vectors, but no texts.",
-                hint="Build it again with the corpus to store the documents.",
-            )
-        return folder.documents.get_row(row)
-
-    def _row(self, folder: IndexFolder, doc_id: str) -> int:
-        row = folder.doc_ids.row(doc_id)
-        if row is None:
-            raise DocumentNotFoundError(
-                f"The index {self.name!r} has no document {doc_id!r}.",
-                hint="Identifiers are exact: case, spaces and punctuation count.",
-            )
-        return row
+        return self._source.document(doc_id)
 
     def explain(
-        self, query: QueryInput, doc_id: str, *, edits: QueryEdits | None = None
-    ) -> Explanation:
-        """Return why document `doc_id` has its score for a query, found or not.
+        self,
+        query: QueryInput,
+        doc_id: str,
+        *,
+        k: int = 10,
+        params: Config | None = None,
+        edits: QueryEdits | None = None,
+    ) -> tuple[Explanation, str, str]:
+        """Return why a document has its score for a query, and why it is, or is not, found.
+
+        Returns
+        -------
+        explanation : Explanation
+        reason, message : str
+            Of its place in, or absence from, the best `k`: a code and a sentence.
 
         Raises
         ------
@@ -354,16 +336,19 @@ class Engine:
         QueryError
             As `search` does.
         """
-        folder = self._folder
-        row = self._row(folder, doc_id)
-        return explain(folder.index, self.queries.vector(query, edits), row, folder.vocabulary)
+        check_k(k)
+        source = self._source
+        vector = self.queries.vector(query, edits)
+        explanation = source.explain(vector, doc_id)
+        return explanation, *source.why_not(vector, doc_id, k, params=params)
 
-    def shown_in(self, row: int) -> frozenset[int] | None:
+    def shown_in(self, doc_id: str) -> frozenset[int] | None:
         """Return the terms that a document's text shows; None if that cannot be known here."""
-        documents = self._folder.documents
-        if documents is None or self.encoder is None:
+        source = self._source
+        if self.encoder is None or not source.has_documents:
             return None
-        return frozenset(span.term for span in self.encoder.spans(documents.get_row(row).content))
+        spans = self.encoder.spans(source.document(doc_id).content)
+        return frozenset(span.term for span in spans)
 
     def encode_text(self, text: str, *, side: str = "query") -> EncodedText:
         """Return how a text is encoded as a query or as a document.
@@ -393,27 +378,29 @@ class Engine:
 
     # --- parameters ----------------------------------------------------------------------
 
-    @property
-    def params_model(self) -> type[Config] | None:
-        """The search parameters of the index's layout, or None if it has none."""
-        model: type[Config] | None = getattr(self._folder.index, "params_model", None)
-        return model
-
-    def parse_params(self, values: Mapping[str, Any] | None) -> Any | None:
-        """Return the search parameters of `values` above the index's defaults.
+    def params(
+        self, values: Mapping[str, Any] | None = None, *, target_recall: float | None = None
+    ) -> Config | None:
+        """Return search parameters: of `values`, or those tuned for a recall, or the defaults.
 
         Raises
         ------
         ConfigError
             Naming every parameter that is unknown or out of range.
         ArgumentError
-            If the layout has no parameters and `values` has some.
+            If both are given, the layout has no parameters and `values` has some, or the index
+            has not been tuned for the recall.
         """
-        if self.params_model is not None:
-            return load_config(self.params_model, values=values)
+        source = self._source
+        if target_recall is not None:
+            if values:
+                raise ArgumentError("Give target_recall or params, not both.")
+            return source.params_for(target_recall)
+        if source.params_model is not None:
+            return load_config(source.params_model, values=values)
         if values:
             raise ArgumentError(
-                f"The layout {self._folder.layout!r} has no search parameters, got "
+                f"The layout {source.layout!r} has no search parameters, got "
                 f"{', '.join(map(repr, values))}.",
                 hint="Leave `params` out.",
             )

@@ -68,6 +68,32 @@ QueryTerms: TypeAlias = Annotated[
 FieldName: TypeAlias = Literal["title", "text", "metadata"]
 Depth: TypeAlias = Annotated[int, Field(ge=1, le=MAX_K, description="Number of results.")]
 
+Params: TypeAlias = Annotated[
+    dict[str, Any] | None,
+    Field(
+        max_length=32,
+        description="Search parameters of the index's layout; see `parameters` of the index.",
+    ),
+]
+Recall: TypeAlias = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        le=1,
+        description="In place of `params`: those measured to reach this recall on this index "
+        "(`lsr index tune`).",
+    ),
+]
+FilterJson: TypeAlias = Annotated[
+    dict[str, Any] | None,
+    Field(
+        max_length=1,
+        description="Only documents whose metadata pass; collections only. `equals`, `in`, "
+        "`range`, `exists`, `and`, `or`, `not`.",
+        examples=[{"range": {"year": {"gte": 1990}}}],
+    ),
+]
+
 QUERY_EXAMPLE = "Which network was the Super Bowl shown on?"
 
 
@@ -113,11 +139,9 @@ class SearchRequest(_Request):
 
     query: QueryText | QueryTerms
     k: Depth = 10
-    params: dict[str, Any] | None = Field(
-        default=None,
-        max_length=32,
-        description="Search parameters of the index's layout; see `parameters` of the index.",
-    )
+    params: Params = None
+    target_recall: Recall = None
+    filter: FilterJson = None
     edit: QueryEdit | None = Field(default=None, description="Changes to the encoded query.")
     fields: list[FieldName] = Field(
         default_factory=lambda: list[FieldName](("title", "text")),
@@ -126,6 +150,9 @@ class SearchRequest(_Request):
     )
     explain: bool = Field(default=False, description="Return each term's share of the score.")
     highlight: bool = Field(default=False, description="Return where the text shows query terms.")
+    compare_exact: bool = Field(
+        default=False, description="Search exhaustively too, and return what was missed."
+    )
 
 
 class BatchRequest(_Request):
@@ -139,7 +166,9 @@ class BatchRequest(_Request):
 
     queries: list[QueryText | QueryTerms] = Field(min_length=1)
     k: Depth = 10
-    params: dict[str, Any] | None = Field(default=None, max_length=32)
+    params: Params = None
+    target_recall: Recall = None
+    filter: FilterJson = None
     fields: list[FieldName] = Field(default_factory=list, max_length=3)
 
 
@@ -148,6 +177,8 @@ class ExplainRequest(_Request):
 
     query: QueryText | QueryTerms = Field(examples=[QUERY_EXAMPLE])
     doc_id: str = Field(min_length=1, max_length=1024, examples=["Super_Bowl_50_3"])
+    k: Depth = 10
+    params: Params = None
     edit: QueryEdit | None = None
 
 
@@ -231,6 +262,14 @@ class Took(_Answer):
     fetch: float = Field(description="Documents, highlights and explanations.")
 
 
+class ExactComparison(_Answer):
+    """How the result compares with that of exhaustive search."""
+
+    overlap: float = Field(description="Share of the exact top k that was found.")
+    missed: list[str] = Field(description="The exact top k's documents that were not found.")
+    took_ms: float = Field(description="Time of the exhaustive search.")
+
+
 class SearchResponse(_Answer):
     """The answer to a search. There is no total count: an approximate search does not know it."""
 
@@ -238,6 +277,7 @@ class SearchResponse(_Answer):
     query: QueryBody
     hits: list[HitBody]
     params: dict[str, Any] = Field(description="The search parameters that were used.")
+    exact: ExactComparison | None = Field(default=None, description="With `compare_exact`.")
     took_ms: Took
     request_id: str
 
@@ -266,6 +306,11 @@ class ExplainResponse(_Answer):
     score: float = Field(description="0 if query and document share no term.")
     terms: list[ExplainedTerm] = Field(description="Sums to the score; largest first.")
     missing: list[TermWeight] = Field(description="Terms of the query that the document lacks.")
+    reason: str = Field(
+        description="Why the document is, or is not, among the best k: a code.",
+        examples=["found"],
+    )
+    message: str = Field(description="The same in a sentence, with the figures.")
     request_id: str
 
 
@@ -311,6 +356,8 @@ class IndexInfo(_Answer):
     encoder: str | None = Field(description="What encodes text; null: send terms and weights.")
     has_documents: bool = Field(description="Whether the index stores the documents' text.")
     encodes_documents: bool
+    updatable: bool = Field(description="Whether documents can be written and deleted.")
+    fields: dict[str, str] = Field(description="Metadata fields that filters may name, by type.")
     parameters: list[ParameterInfo]
     examples: list[str] = Field(description="Queries to try.")
     bytes: int = Field(description="Size of the index's arrays.")

@@ -18,9 +18,10 @@ from serving.answers import (
     search_response,
     took,
 )
-from serving.engine import Detail, Engine
+from serving.engine import Engine
 from serving.http_errors import documented
 from serving.queries import QueryEdits
+from serving.results import Detail
 from serving.routes.shared import (
     IndexName,
     ServiceOf,
@@ -126,19 +127,21 @@ def _answer(
     request_id: str,
 ) -> tuple[bytes, Took]:
     """Search and serialise; runs in a thread."""
-    params = engine.parse_params(body.params)
+    params = engine.params(body.params, target_recall=body.target_recall)
     edits = _edits(body.edit)
     detail = Detail(
-        documents=bool(body.fields), highlights=body.highlight, explanation=body.explain
+        documents=bool(body.fields),
+        highlights=body.highlight,
+        explanation=body.explain,
+        comparison=body.compare_exact,
     )
+    how: dict[str, Any] = {"params": params, "filter": body.filter, "detail": detail}
     if vector is None:
-        answer = engine.search(body.query, body.k, params=params, edits=edits, detail=detail)
+        answer = engine.search(body.query, body.k, edits=edits, **how)
     else:
         if edits is not None:
             vector = engine.queries.edited(vector, edits)
-        answer = engine.search_vector(
-            vector, body.k, params=params, detail=detail, encode_ms=encode_ms
-        )
+        answer = engine.search_vector(vector, body.k, encode_ms=encode_ms, **how)
     response = search_response(
         engine,
         answer,
@@ -179,9 +182,13 @@ async def post_batch(
 
 
 def _batch_answer(engine: Engine, body: BatchRequest, request_id: str) -> tuple[bytes, Took]:
-    params = engine.parse_params(body.params)
+    params = engine.params(body.params, target_recall=body.target_recall)
     results, times = engine.search_batch(
-        body.queries, body.k, params=params, detail=Detail(documents=bool(body.fields))
+        body.queries,
+        body.k,
+        params=params,
+        filter=body.filter,
+        detail=Detail(documents=bool(body.fields)),
     )
     response = BatchResponse(
         index=engine.name,
@@ -213,7 +220,9 @@ async def post_explain(
 
 def _explain_answer(engine: Engine, body: ExplainRequest, request_id: str) -> bytes:
     edits = _edits(body.edit)
-    explanation = engine.explain(body.query, body.doc_id, edits=edits)
+    explanation, reason, message = engine.explain(
+        body.query, body.doc_id, k=body.k, params=engine.params(body.params), edits=edits
+    )
     return json_bytes(
         ExplainResponse(
             index=engine.name,
@@ -222,12 +231,14 @@ def _explain_answer(engine: Engine, body: ExplainRequest, request_id: str) -> by
             terms=explained_terms(
                 explanation,
                 in_query=engine.queries.shown_terms(body.query, edits),
-                in_document=engine.shown_in(explanation.row),
+                in_document=engine.shown_in(body.doc_id),
             ),
             missing=[
                 TermWeightBody(token=line.token, weight=line.query_weight)
                 for line in explanation.missing
             ],
+            reason=reason,
+            message=message,
             request_id=request_id,
         )
     )

@@ -23,6 +23,7 @@ function requestBody() {
   const body = { query: $("q").value, k: Number($("k").value), explain: true, highlight: true };
   const params = readParams($("params"));
   if (Object.keys(params).length) body.params = params;
+  if ($("compare").checked && indexInfo().parameters.length) body.compare_exact = true;
   const edit = terms.edit();
   if (edit) body.edit = edit;
   return body;
@@ -60,7 +61,9 @@ async function search() {
 }
 
 function clear() {
-  for (const id of ["terms", "summary", "legend", "problem", "welcome", "curl"]) $(id).hidden = true;
+  for (const id of ["terms", "summary", "legend", "problem", "welcome", "curl", "comparison"]) {
+    $(id).hidden = true;
+  }
   $("results").replaceChildren();
 }
 
@@ -79,6 +82,7 @@ function render(answer, roundTrip) {
       ? "No document has one of these terms."
       : "The encoder knows no word of this query.";
   renderTimes(answer.took_ms, roundTrip);
+  renderComparison(answer);
   $("summary").hidden = false;
   $("legend").hidden = !answer.hits.some((hit) => hit.explanation.some(isAdded));
   $("curl").hidden = false;
@@ -100,6 +104,22 @@ function renderTimes(took, roundTrip) {
     el("span", { class: "time", title: "From key stroke to answer, with network and page" },
       "round trip ", el("b", {}, milliseconds(roundTrip))),
   );
+}
+
+function renderComparison({ exact }) {
+  if (!exact) return;
+  const missed = exact.missed.length
+    ? `, missed ${exact.missed.slice(0, 5).join(", ")}${exact.missed.length > 5 ? " …" : ""}` : "";
+  $("comparison").replaceChildren(
+    el("b", {}, `overlap@${state.request.body.k} with exact search: ${number(exact.overlap, 2)}`),
+    `${missed} · exact took ${milliseconds(exact.took_ms)}`,
+  );
+  $("comparison").hidden = false;
+}
+
+function showIndex() {
+  renderParams($("params"), indexInfo());
+  $("tuning").hidden = !indexInfo()?.parameters.length;
 }
 
 function showWelcome() {
@@ -245,10 +265,10 @@ function connect() {
     soon(60);
   });
   $("k").addEventListener("change", search);
-  $("params").addEventListener("input", () => soon(30));
+  $("tuning").addEventListener("input", () => soon(30));
   $("index").addEventListener("change", () => {
     terms.reset();
-    renderParams($("params"), indexInfo());
+    showIndex();
     search();
     encodeView.refresh();
   });
@@ -278,7 +298,7 @@ async function load() {
   }
   $("index").replaceChildren(...state.indexes.map(({ name }) => el("option", {}, name)));
   recall();
-  renderParams($("params"), indexInfo());
+  showIndex();
   const health = await ask("healthz");
   $("about").textContent = `lsr ${health.version}`;
   showView();

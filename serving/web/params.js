@@ -24,13 +24,14 @@ function control({ name, type, default: value, minimum, maximum, description }) 
     return el("label", { class: "field" },
       el("input", { ...shared, type: "checkbox", checked: value }), el("span", {}, label));
   }
-  const step = type === "integer" ? 1 : 0.01;
-  const bounded = minimum != null && maximum != null;
+  // A bound of millions would leave no room on the slider for what is useful.
+  const top = Math.min(maximum ?? Infinity, Math.max(1, value * 10));
   const input = el("input", {
-    ...shared, type: bounded ? "range" : "number", min: minimum, max: maximum, step, value,
+    ...shared, type: "range", min: minimum ?? 0, max: top,
+    step: type === "integer" ? 1 : 0.01, value,
   });
   const output = el("output", {}, String(value));
   input.addEventListener("input", () => (output.value = input.value));
   return el("label", { class: "field slider", title: description },
-    el("span", {}, label), input, bounded ? output : null);
+    el("span", {}, label), input, output);
 }

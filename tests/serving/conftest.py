@@ -10,6 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from indexing.build import build_index
+from indexing.config import IndexConfig
+from lsr.core.config import load_config
 from lsr.core.records import Document
 from lsr.encoders.encode import encode_collection
 from lsr.encoders.lexical import LexicalEncoder
@@ -51,6 +53,17 @@ def index_path(tmp_path_factory: pytest.TempPathFactory, encoder: LexicalEncoder
     return root / "index"
 
 
+@pytest.fixture(scope="session")
+def pruned_path(tmp_path_factory: pytest.TempPathFactory, encoder: LexicalEncoder) -> Path:
+    """A Seismic index of `DOCUMENTS` that lost most of its postings: it misses results."""
+    root = tmp_path_factory.mktemp("pruned")
+    encode_collection(encoder, DOCUMENTS, root / "vectors")
+    pruning = {"kind": "cap", "n_postings": 1}
+    config = load_config(IndexConfig, values={"layout": {"kind": "seismic", "pruning": pruning}})
+    build_index(root / "vectors", root / "index", config, corpus=DOCUMENTS).close()
+    return root / "index"
+
+
 @pytest.fixture
 def engine(index_path: Path) -> Iterator[Engine]:
     made = Engine.open(index_path, name="toy")
@@ -64,8 +77,9 @@ def settings() -> ServeSettings:
 
 
 @pytest.fixture
-def client(index_path: Path, settings: ServeSettings) -> Iterator[TestClient]:
-    app = create_app(settings, [IndexSource("toy", index_path)])
+def client(index_path: Path, pruned_path: Path, settings: ServeSettings) -> Iterator[TestClient]:
+    sources = [IndexSource("toy", index_path), IndexSource("pruned", pruned_path)]
+    app = create_app(settings, sources)
     # Errors of the service come back as answers, as they would over the network.
     with TestClient(app, raise_server_exceptions=False) as made:
         yield made

@@ -18,8 +18,9 @@ from lsr.core.errors import (
 )
 from lsr.encoders.encode import encode_collection
 from lsr.encoders.lexical import LexicalEncoder
-from serving.engine import Detail, Engine
+from serving.engine import Engine
 from serving.queries import QueryEdits
+from serving.results import Detail
 from tests.serving.conftest import DOCUMENTS
 from tests.serving.expanding import ExpandingEncoder
 
@@ -135,7 +136,7 @@ def test_an_index_without_encoder_and_texts(index_path: Path, tmp_path: Path) ->
             engine.search("super")
         hits = engine.search({"super": 1.0}, detail=Detail(explanation=True)).hits
         assert [hit.doc_id for hit in hits] == ["bowl", "emoji"]
-        assert engine.shown_in(0) is None
+        assert engine.shown_in("bowl") is None
 
 
 def test_documents_that_are_not_there(engine: Engine) -> None:

@@ -79,11 +79,14 @@ def expanding_path(tmp_path_factory: pytest.TempPathFactory, encoder: LexicalEnc
 
 
 @pytest.fixture(scope="module")
-def url(expanding_path: Path, index_path: Path, encoder: LexicalEncoder) -> Iterator[str]:
+def url(
+    expanding_path: Path, index_path: Path, pruned_path: Path, encoder: LexicalEncoder
+) -> Iterator[str]:
     expanding = ExpandingEncoder(encoder, {"bowl": "network", "york": "edison"})
     engines = [
         Engine(IndexFolder.open(expanding_path), expanding, name="toy", examples=["super bowl"]),
         Engine.open(index_path, name="zebra"),
+        Engine.open(pruned_path, name="pruned"),
     ]
     with Running(create_app(ServeSettings(access_log=False), engines=engines)) as running:
         yield running.url
@@ -113,7 +116,7 @@ def page(context: Any, url: str) -> Iterator[Any]:
     made.on("pageerror", lambda error: problems.append(str(error)))
     made.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
     made.on("request", lambda r: problems.append(r.url) if not r.url.startswith(url) else None)
-    made.goto("/")
+    made.goto("/?index=toy")
     made.wait_for_selector("#welcome:not([hidden])")
     yield made
     made.close()
@@ -268,6 +271,20 @@ def test_a_link_brings_everything_back(page: Any) -> None:
     assert page.input_value("#index") == "zebra"
     assert page.input_value("#k") == "5"
     assert texts(page, ".title") == ["Normans"]
+
+
+def test_parameters_and_comparison_where_the_layout_has_them(page: Any) -> None:
+    assert not page.is_visible("#tuning")
+    page.select_option("#index", "pruned")
+    search(page, "super new york")
+    page.click("#tuning summary")
+    page.check("#compare")
+    page.wait_for_selector("#comparison:not([hidden])")
+    assert page.inner_text("#comparison").startswith("overlap@10 with exact search: 0.")
+    with page.expect_response("**/search") as answer:
+        page.locator("[data-name=query_cut]").fill("1")
+    assert answer.value.request.post_data_json["params"] == {"query_cut": 1}
+    assert answer.value.json()["params"]["query_cut"] == 1
 
 
 def test_documents_cannot_bring_markup(browser: Any, tmp_path: Path) -> None:

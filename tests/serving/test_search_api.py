@@ -125,6 +125,8 @@ def test_documents_by_id(client: TestClient) -> None:
 
 def test_indexes_are_listed_and_described(client: TestClient) -> None:
     listed = client.get("/v1/indexes").json()["indexes"]
+    assert [info["name"] for info in listed] == ["pruned", "toy"]
+    listed = listed[1:]
     assert listed == [client.get("/v1/indexes/toy").json()]
     assert listed[0]["n_documents"] == 5
     assert listed[0]["layout"] == "exact"
@@ -132,3 +134,57 @@ def test_indexes_are_listed_and_described(client: TestClient) -> None:
     assert listed[0]["has_documents"]
     assert listed[0]["parameters"] == []
     assert listed[0]["bytes"] > 0
+
+
+def test_parameters_are_described_checked_and_used(client: TestClient) -> None:
+    parameters = client.get("/v1/indexes/pruned").json()["parameters"]
+    by_name = {parameter["name"]: parameter for parameter in parameters}
+    assert "exact" not in by_name
+    assert by_name["heap_factor"]["minimum"] == 0
+    assert by_name["heap_factor"]["maximum"] == 1
+    assert "recall" in by_name["heap_factor"]["description"]
+    request = {"query": "super", "params": {"query_cut": 3}}
+    body = client.post("/v1/indexes/pruned/search", json=request).json()
+    assert body["params"]["query_cut"] == 3
+    assert body["params"]["heap_factor"] == by_name["heap_factor"]["default"]
+    wrong = {"query": "super", "params": {"query_cutt": 3, "heap_factor": 7}}
+    error = client.post("/v1/indexes/pruned/search", json=wrong).json()["error"]
+    assert error["code"] == "config_invalid"
+    assert "Did you mean 'query_cut'?" in error["message"]
+    assert "heap_factor" in error["message"]
+
+
+def test_comparison_with_exact_search(client: TestClient) -> None:
+    request = {"query": "super new york", "k": 4, "compare_exact": True}
+    exact = client.post(SEARCH, json=request).json()
+    assert exact["exact"]["overlap"] == 1
+    assert exact["exact"]["missed"] == []
+    pruned = client.post("/v1/indexes/pruned/search", json=request).json()
+    found = {hit["doc_id"] for hit in pruned["hits"]}
+    best = [hit["doc_id"] for hit in exact["hits"]]
+    assert pruned["exact"]["missed"] == [doc_id for doc_id in best if doc_id not in found]
+    assert pruned["exact"]["missed"]  # one posting a list must miss something
+    assert pruned["exact"]["overlap"] == pytest.approx(1 - len(pruned["exact"]["missed"]) / 4)
+    # The reason is told for a document that was missed.
+    missed = {"query": "super new york", "doc_id": pruned["exact"]["missed"][0], "k": 4}
+    why = client.post("/v1/indexes/pruned/explain", json=missed).json()
+    assert why["reason"] != "found"
+    assert why["score"] > 0
+    assert client.post("/v1/indexes/toy/explain", json=missed).json()["reason"] == "found"
+
+
+def test_target_recall_needs_a_tuned_index(client: TestClient) -> None:
+    request = {"query": "super", "target_recall": 0.9}
+    assert client.post(SEARCH, json=request).status_code == 200  # exact: reaches every recall
+    response = client.post("/v1/indexes/pruned/search", json=request)
+    assert response.status_code == 422
+    assert "lsr index tune" in response.json()["error"]["hint"]
+    both = {**request, "params": {"query_cut": 3}}
+    assert client.post("/v1/indexes/pruned/search", json=both).status_code == 422
+
+
+def test_filters_need_a_collection(client: TestClient) -> None:
+    request = {"query": "super", "filter": {"equals": {"year": 2016}}}
+    response = client.post(SEARCH, json=request)
+    assert response.status_code == 422
+    assert "cannot be filtered" in response.json()["error"]["message"]

@@ -1,0 +1,285 @@
+"""What an engine searches: an index folder, or anything else that answers like one.
+
+A source knows documents by their identifiers. Rows, segments and heads stay behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from indexing.explain import Explanation, explain, why_not
+from indexing.storage import IndexFolder
+from lsr.core.config import Config
+from lsr.core.errors import ArgumentError, DocumentNotFoundError
+from lsr.core.records import Document
+from lsr.core.sparse import Float32Array, Int32Array, SparseMatrix, SparseVector
+from lsr.core.vocabulary import Vocabulary
+
+__all__ = ["FolderSource", "Found", "Source", "overlap"]
+
+
+class Found(NamedTuple):
+    """The best documents of one query, best first.
+
+    Attributes
+    ----------
+    doc_ids : list of str
+    scores : list of float
+        All greater than 0.
+    keys : list of int
+        How the source calls these documents.
+    documents : list of Document, optional
+        Where they were asked for and are stored.
+    """
+
+    doc_ids: list[str]
+    scores: list[float]
+    keys: list[int]
+    documents: list[Document] | None = None
+
+
+class Source(Protocol):
+    """A set of documents that can be searched; every method may run in many threads at once."""
+
+    @property
+    def path(self) -> Path:
+        """Where it stands on disk."""
+
+    @property
+    def layout(self) -> str:
+        """The kind of the index behind it."""
+
+    @property
+    def n_documents(self) -> int:
+        """Number of documents that can be found."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary of its vectors."""
+
+    @property
+    def query_encoder_path(self) -> Path | None:
+        """Folder of the query side, or None."""
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether the texts are stored."""
+
+    @property
+    def updatable(self) -> bool:
+        """Whether documents can be written and deleted."""
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Types of the metadata fields that filters may name."""
+
+    @property
+    def created(self) -> str:
+        """When it was made, in ISO format."""
+
+    @property
+    def params_model(self) -> type[Config] | None:
+        """The search parameters of its layout; None if it has none."""
+
+    def bytes(self) -> int:
+        """Return the size of the index's arrays."""
+
+    def params_for(self, target_recall: float) -> Config | None:
+        """Return the tuned parameters for a recall; raises ArgumentError if there are none."""
+
+    def search(
+        self,
+        query: SparseVector,
+        k: int,
+        *,
+        params: Config | None = None,
+        filter: Any | None = None,  # noqa: A002
+    ) -> Found:
+        """Return the best `k` documents that pass `filter`."""
+
+    def search_batch(
+        self,
+        queries: SparseMatrix,
+        k: int,
+        *,
+        params: Config | None = None,
+        filter: Any | None = None,  # noqa: A002
+        n_threads: int | None = None,
+    ) -> list[Found]:
+        """Return the best `k` documents of every query, in the order of the queries."""
+
+    def with_documents(self, found: Found) -> Found:
+        """Return `found` with its documents; what was deleted meanwhile is left out."""
+
+    def document(self, doc_id: str) -> Document:
+        """Return a stored document; raises DocumentNotFoundError if there is none."""
+
+    def vector(self, doc_id: str) -> SparseVector:
+        """Return a document's vector; raises DocumentNotFoundError if there is none."""
+
+    def explain(self, query: SparseVector, doc_id: str) -> Explanation:
+        """Return what each term gives to the score of a document, found or not."""
+
+    def why_not(
+        self, query: SparseVector, doc_id: str, k: int, *, params: Config | None = None
+    ) -> tuple[str, str]:
+        """Return why a document is or is not among the best `k`: a code and a sentence."""
+
+    def close(self) -> None:
+        """Close its files."""
+
+
+class FolderSource:
+    """An index folder; immutable.
+
+    Parameters
+    ----------
+    folder : IndexFolder
+        Its parts are opened here, so that damage shows now and not in the first request.
+
+    Raises
+    ------
+    ArtifactCorruptedError
+        If a part is damaged.
+    """
+
+    updatable = False
+
+    def __init__(self, folder: IndexFolder) -> None:
+        self.folder = folder
+        self.fields: dict[str, str] = {}
+        self.path = folder.path
+        self.layout = folder.layout
+        self.vocabulary = folder.vocabulary
+        self.query_encoder_path = folder.query_encoder_path
+        self.created = folder.manifest.created
+        self._index = folder.index
+        self._doc_ids = folder.doc_ids
+        self._documents = folder.documents
+        self.has_documents = self._documents is not None
+
+    @property
+    def n_documents(self) -> int:
+        """Number of rows."""
+        return self._index.n_documents
+
+    @property
+    def params_model(self) -> type[Config] | None:
+        """The search parameters of the layout."""
+        return self._index.params_model
+
+    def bytes(self) -> int:
+        """Return the size of the index's arrays."""
+        return sum(self._index.bytes_by_part().values())
+
+    def params_for(self, target_recall: float) -> Config | None:
+        """Return the tuned parameters for a recall; None for the exact layout, which reaches all.
+
+        Raises
+        ------
+        ArgumentError
+            If the index has not been tuned for it.
+        """
+        return None if self.params_model is None else self.folder.params_for(target_recall)
+
+    def search(
+        self,
+        query: SparseVector,
+        k: int,
+        *,
+        params: Config | None = None,
+        filter: Any | None = None,  # noqa: A002
+    ) -> Found:
+        """Return the best `k` documents.
+
+        Raises
+        ------
+        ArgumentError
+            If there is a filter: an index folder keeps no columns to filter by.
+        """
+        self._refuse(filter)
+        rows, scores = self._index.search(query, k, params=params)
+        return self._found(rows, scores)
+
+    def search_batch(
+        self,
+        queries: SparseMatrix,
+        k: int,
+        *,
+        params: Config | None = None,
+        filter: Any | None = None,  # noqa: A002
+        n_threads: int | None = None,
+    ) -> list[Found]:
+        """Return the best `k` documents of every query; raises as `search` does."""
+        self._refuse(filter)
+        results = self._index.search_batch(queries, k, params=params, n_threads=n_threads)
+        return [self._found(*results[at]) for at in range(len(results))]
+
+    def _found(self, rows: Int32Array, scores: Float32Array) -> Found:
+        return Found([self._doc_ids[row] for row in rows.tolist()], scores.tolist(), rows.tolist())
+
+    def with_documents(self, found: Found) -> Found:
+        """Return `found` with its documents."""
+        if self._documents is None:
+            return found
+        return found._replace(documents=self._documents.get_rows(found.keys))
+
+    def _refuse(self, given: Any | None) -> None:
+        if given is not None:
+            raise ArgumentError(
+                f"{self.path.name!r} is an index folder, which cannot be filtered.",
+                hint="Filters need a live collection (indexing.collection.Collection).",
+            )
+
+    def document(self, doc_id: str) -> Document:
+        """Return a stored document.
+
+        Raises
+        ------
+        DocumentNotFoundError
+            If there is none of this id, or texts are not stored.
+        """
+        row = self._row(doc_id)
+        if self._documents is None:
+            raise DocumentNotFoundError(
+                f"The index {self.path.name!r} stores identifiers and vectors, but no texts.",
+                hint="Build it again with --corpus to store the documents.",
+            )
+        return self._documents.get_row(row)
+
+    def vector(self, doc_id: str) -> SparseVector:
+        """Return a document's vector; raises DocumentNotFoundError if there is none."""
+        return self._index.document(self._row(doc_id))
+
+    def explain(self, query: SparseVector, doc_id: str) -> Explanation:
+        """Return what each term gives to the score of a document, found or not."""
+        return explain(self._index, query, self._row(doc_id), self.vocabulary)
+
+    def why_not(
+        self, query: SparseVector, doc_id: str, k: int, *, params: Config | None = None
+    ) -> tuple[str, str]:
+        """Return why a document is or is not among the best `k`: a code and a sentence."""
+        absence = why_not(self._index, query, self._row(doc_id), k, params=params)
+        return absence.reason, absence.message
+
+    def _row(self, doc_id: str) -> int:
+        row = self._doc_ids.row(doc_id)
+        if row is None:
+            raise DocumentNotFoundError(
+                f"The index {self.path.name!r} has no document {doc_id!r}.",
+                hint="Identifiers are exact: case, spaces and punctuation count.",
+            )
+        return row
+
+    def close(self) -> None:
+        """Close the document store."""
+        self.folder.close()
+
+
+def overlap(found: Sequence[str], exact: Sequence[str]) -> float:
+    """Return the share of `exact` that is in `found`; 1 where `exact` is empty."""
+    return float(np.isin(exact, found).mean()) if exact else 1.0
