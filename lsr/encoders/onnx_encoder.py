@@ -15,7 +15,7 @@ import numpy as np
 
 from lsr.core.errors import MissingDependencyError, ModelFormatError
 from lsr.core.settings import get_settings
-from lsr.core.sparse import Int64Array, SparseMatrix
+from lsr.core.sparse import Int64Array, SparseMatrix, vstack
 from lsr.encoders.batched import BatchedEncoder, TextOptions
 from lsr.encoders.folder import EncoderFolder, write_encoder_folder
 from lsr.encoders.tables import fingerprint
@@ -35,6 +35,9 @@ class OnnxEncoder(BatchedEncoder):
         The graph.
     tokenizer, name, options
         As for `BatchedEncoder`.
+    one_by_one : bool
+        Run every text alone. An 8-bit graph scales its activations by what is in the batch, and
+        a vector must not depend on its batch mates.
     threads : int, optional
         Threads inside a batch; the setting ``LSR_THREADS`` otherwise.
 
@@ -55,10 +58,12 @@ class OnnxEncoder(BatchedEncoder):
         *,
         name: str,
         options: TextOptions,
+        one_by_one: bool = False,
         threads: int | None = None,
     ) -> None:
         super().__init__(tokenizer, name=name, options=options)
         self.model = model
+        self.one_by_one = one_by_one
         self._session = _session(model, threads or get_settings().threads)
 
     @classmethod
@@ -70,8 +75,23 @@ class OnnxEncoder(BatchedEncoder):
             size=int(config["vocabulary_size"]),
             config=config["tokenizer"],
         )
-        options = TextOptions(**config["options"])
-        return cls(folder.path / MODEL_NAME, tokenizer, name=folder.name, options=options)
+        return cls(
+            folder.path / MODEL_NAME,
+            tokenizer,
+            name=folder.name,
+            options=TextOptions(**config["options"]),
+            one_by_one=bool(config["one_by_one"]),
+        )
+
+    @staticmethod
+    def config_of(encoder: BatchedEncoder, *, one_by_one: bool) -> dict[str, Any]:
+        """Return what `from_folder` reads, for an encoder that was or is to be exported."""
+        return {
+            "options": encoder.options.as_dict(),
+            "tokenizer": encoder.tokenizer.config,
+            "vocabulary_size": len(encoder.vocabulary),
+            "one_by_one": one_by_one,
+        }
 
     @property
     def fingerprint(self) -> str:
@@ -95,11 +115,7 @@ class OnnxEncoder(BatchedEncoder):
             path,
             kind=self.kind,
             name=self.name,
-            config={
-                "options": self.options.as_dict(),
-                "tokenizer": self.tokenizer.config,
-                "vocabulary_size": len(self.vocabulary),
-            },
+            config=self.config_of(self, one_by_one=self.one_by_one),
             arrays={},
             tokenizer_json=self.tokenizer.definition,
             fill=fill,
@@ -110,6 +126,16 @@ class OnnxEncoder(BatchedEncoder):
         self.save(path)
 
     def _run_batch(self, input_ids: Int64Array, mask: Int64Array) -> SparseMatrix:
+        if not self.one_by_one:
+            return self._run(input_ids, mask)
+        lengths = mask.sum(axis=1).tolist()
+        rows = [
+            self._run(input_ids[at : at + 1, :length], mask[at : at + 1, :length])
+            for at, length in enumerate(lengths)
+        ]
+        return vstack(rows, len(self.vocabulary))
+
+    def _run(self, input_ids: Int64Array, mask: Int64Array) -> SparseMatrix:
         feed = {"input_ids": input_ids, "attention_mask": mask}
         (weights,) = self._session.run(["weights"], feed)
         at = np.flatnonzero(weights.reshape(-1) > 0)

@@ -1,12 +1,12 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
-from lsr.core.errors import ModelFormatError
+from lsr.core.errors import ArgumentError, ModelFormatError
 from lsr.encoders import load_encoder
 from lsr.encoders.batched import TextOptions
 from lsr.encoders.composed import ComposedEncoder
@@ -21,11 +21,17 @@ pytest.importorskip("onnxruntime")
 CPU = {"device": "cpu", "dtype": "float32"}
 
 
-def save(encoder: MaskedLMEncoder, path: Path) -> Path:
+def save(encoder: MaskedLMEncoder, path: Path, weights: Any = "float32") -> Path:
     from lsr.encoders.onnx_export import save_onnx
 
-    save_onnx(encoder, path)
+    save_onnx(encoder, path, weights=weights)
     return path
+
+
+def constant_bytes(model: Path) -> int:
+    import onnx
+
+    return sum(len(i.raw_data) for i in onnx.load(model).graph.initializer)
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +132,33 @@ def test_a_foreign_graph_is_refused(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"nothing")
     with pytest.raises(ModelFormatError, match="cannot be run"):
         OnnxEncoder(tmp_path / "model.onnx", made.tokenizer, name="x", options=TextOptions(8, 8))
+
+
+@pytest.mark.parametrize(
+    ("weights", "share", "error"), [("float16", 0.6, 0.005), ("int8", 0.5, 0.12)]
+)
+@pytest.mark.parametrize("pooling", ["max", "sum"])
+def test_small_graphs_are_near(
+    masked_lm_path: Path,
+    exported: Path,
+    tmp_path: Path,
+    weights: str,
+    share: float,
+    error: float,
+    pooling: Literal["max", "sum"],
+) -> None:
+    torch_encoder = MaskedLMEncoder.from_folder(masked_lm_path, pooling=pooling, **CPU)
+    made = load_encoder(save(torch_encoder, tmp_path / "small", weights))
+    assert isinstance(made, OnnxEncoder)
+    assert constant_bytes(made.model) < share * constant_bytes(exported / "model.onnx")
+    got = made.encode_documents(TEXTS).to_scipy().toarray()
+    expected = torch_encoder.encode_documents(TEXTS).to_scipy().toarray()
+    # Random weights are far wider than trained ones: this is the worst case, not the usual one.
+    assert np.abs(got - expected).mean() < error * expected.mean()
+    alone = [made.encode_documents([text]).to_scipy().toarray()[0] for text in TEXTS]
+    np.testing.assert_allclose(got, alone, atol=1e-5)
+
+
+def test_unknown_storage_is_refused(torch_encoder: MaskedLMEncoder, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="int4"):
+        save(torch_encoder, tmp_path / "x", "int4")
