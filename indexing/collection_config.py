@@ -42,4 +42,4 @@ class CollectionConfig(Config):
     seal_at: Annotated[int, Field(ge=1, le=1_000_000)] = 8_192
     merge_factor: Annotated[int, Field(ge=2, le=64)] = 8
     max_dead_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    bulk_rows: Annotated[int, Field(ge=1, le=4_000_000)] = 250_000
+    bulk_rows: Annotated[int, Field(ge=1, le=4_000_000)] = 100_000

@@ -495,8 +495,11 @@ def forward_scores(
         fine_query[U(query_terms[j])] = np.float32(query_weights[j] * weight_scale)
     size = 0
     for row in range(U(len(pointers) - 1)):
+        # First the bit: where few rows are allowed, few are scored.
+        if not is_allowed(allowed, row):
+            continue
         score = score_fine(pointers, terms, fine, fine_query, row)
-        if score > np.float32(0) and is_allowed(allowed, row):
+        if score > np.float32(0):
             key = (U(score_bits(score)) << U(32)) | (_ROW_MASK - row)
             if size < k or key > heap[U(0)]:
                 size = heap_insert(heap, size, k, key)
