@@ -50,6 +50,7 @@ __all__ = [
 TEACHER_FORMAT = 1
 _KIND = "training-teacher"
 _BATCH_TOKENS = 1 << 16
+_SAVE_SECONDS = 20
 _log = logging.getLogger(__name__)
 
 
@@ -200,7 +201,7 @@ def _fill(
                 array[rows] = part.cpu().numpy()
             done += len(rows)
             advance(len(rows))
-            if time.monotonic() - saved > 20:
+            if time.monotonic() - saved > _SAVE_SECONDS:
                 for array in arrays:
                     array.flush()
                 write_text_atomic(mark, json.dumps({"key": key, "done": done}))
