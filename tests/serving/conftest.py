@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -76,10 +77,23 @@ def settings() -> ServeSettings:
     return ServeSettings(threads=2, allowed_hosts=("testserver",))
 
 
-@pytest.fixture
-def client(index_path: Path, pruned_path: Path, settings: ServeSettings) -> Iterator[TestClient]:
-    sources = [IndexSource("toy", index_path), IndexSource("pruned", pruned_path)]
-    app = create_app(settings, sources)
+@contextmanager
+def _running(settings: ServeSettings, sources: list[IndexSource]) -> Iterator[TestClient]:
     # Errors of the service come back as answers, as they would over the network.
-    with TestClient(app, raise_server_exceptions=False) as made:
+    with TestClient(create_app(settings, sources), raise_server_exceptions=False) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(index_path: Path, pruned_path: Path, settings: ServeSettings) -> Iterator[TestClient]:
+    """The service over "toy" and "pruned", one for the tests of a module."""
+    sources = [IndexSource("toy", index_path), IndexSource("pruned", pruned_path)]
+    with _running(settings, sources) as made:
+        yield made
+
+
+@pytest.fixture
+def fresh_client(index_path: Path, settings: ServeSettings) -> Iterator[TestClient]:
+    """The service over "toy", that nobody asked anything yet."""
+    with _running(settings, [IndexSource("toy", index_path)]) as made:
         yield made

@@ -69,11 +69,11 @@ def test_access_log_with_queries(index_path: Path, caplog: pytest.LogCaptureFixt
     assert lines[0]["query"] == "super bowl"
 
 
-def test_metrics_count_requests_stages_and_errors(client: TestClient) -> None:
+def test_metrics_count_requests_stages_and_errors(fresh_client: TestClient) -> None:
     for _ in range(3):
-        client.post(SEARCH, json={"query": "super"})
-    client.post(SEARCH, json={"query": ""})
-    response = client.get("/metrics")
+        fresh_client.post(SEARCH, json={"query": "super"})
+    fresh_client.post(SEARCH, json={"query": ""})
+    response = fresh_client.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
     samples = dict(
         line.rsplit(" ", 1) for line in response.text.splitlines() if not line.startswith("#")
