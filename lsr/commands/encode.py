@@ -54,6 +54,12 @@ def encode(
         str | None,
         typer.Option(help="float32, bfloat16 or float16 [default: measured on this machine]."),
     ] = None,
+    query_max_length: Annotated[
+        int | None, typer.Option(min=3, help="Cut queries to so many tokens.")
+    ] = None,
+    document_max_length: Annotated[
+        int | None, typer.Option(min=3, help="Cut documents to so many tokens: faster.")
+    ] = None,
     id_field: IdFieldOption = "_id",
     text_field: TextFieldOption = None,
     title_field: TitleFieldOption = "title",
@@ -86,7 +92,14 @@ def encode(
         stream = console.track(corpus.documents(), "Fitting", n_documents, unit="documents")
         return (document.content for document in stream)
 
-    model = prepare_encoder(encoder, texts, device=device, dtype=dtype)
+    model = prepare_encoder(
+        encoder,
+        texts,
+        device=device,
+        dtype=dtype,
+        query_max_length=query_max_length,
+        document_max_length=document_max_length,
+    )
     config = EncodeConfig(
         max_active_dims=max_active_dims, min_weight=min_weight, shard_size=shard_size
     )

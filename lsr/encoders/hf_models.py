@@ -43,6 +43,8 @@ def load_model(path: Path, head: Head) -> Any:
         raise MissingDependencyError(
             str(error.name), extra="models", purpose=f"Running the model at {path}"
         ) from None
+    from safetensors import SafetensorError
+
     if not any(Path(path).glob("*.safetensors")):
         raise ModelFormatError(
             f"{path} has no *.safetensors file; other weight formats can hold code and are not "
@@ -60,7 +62,7 @@ def load_model(path: Path, head: Head) -> Any:
                 local_files_only=True,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelFormatError(
             f"{path} cannot be loaded as a {head} model: {error}",
             hint="Folders that bring their own code (auto_map) are not run.",

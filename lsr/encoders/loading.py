@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeAlias
 
+from lsr.core.artifact import MANIFEST_NAME, check_artifact, read_manifest
 from lsr.core.errors import (
     ArgumentError,
     EncoderError,
@@ -23,12 +24,13 @@ from lsr.core.errors import (
     near_names,
 )
 from lsr.encoders.base import Encoder, QueryEncoder
+from lsr.encoders.batched import BatchedEncoder
 from lsr.encoders.composed import ComposedEncoder
-from lsr.encoders.folder import ENCODER_NAME, EncoderFolder
+from lsr.encoders.folder import ENCODER_FORMAT, ENCODER_NAME, EncoderFolder
 from lsr.encoders.inference_free import LookupQueryEncoder
 from lsr.encoders.lexical import LexicalEncoder
 
-__all__ = ["known_names", "load_encoder", "prepare_encoder"]
+__all__ = ["known_names", "load_encoder", "prepare_encoder", "shorten"]
 
 LoadedEncoder: TypeAlias = Encoder | QueryEncoder
 
@@ -43,7 +45,12 @@ def known_names() -> list[str]:
 
 
 def load_encoder(
-    name_or_path: str | Path, *, device: str | None = None, dtype: str | None = None
+    name_or_path: str | Path,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    query_max_length: int | None = None,
+    document_max_length: int | None = None,
 ) -> LoadedEncoder:
     """Return the encoder of a name, a folder or a hub id.
 
@@ -55,6 +62,8 @@ def load_encoder(
         ``"cpu"``, ``"cuda"`` …; CUDA where there is one otherwise. For models that run in torch.
     dtype : {"float32", "bfloat16", "float16"}, optional
         What matrix products are computed in; measured otherwise. For models that run in torch.
+    query_max_length, document_max_length : int, optional
+        Cut texts to fewer tokens than the encoder's own limits: faster, at some recall.
 
     Raises
     ------
@@ -62,15 +71,23 @@ def load_encoder(
         If nothing of this name is known.
     ModelFormatError
         If the folder holds no encoder this release can load.
+    ArgumentError
+        If device, dtype or a length does not apply to the encoder.
     EncoderError
         For ``"lexical"``, which has to be fitted on a corpus first (`prepare_encoder`).
     """
+    encoder = _load_folder(_find_folder(name_or_path), device=device, dtype=dtype)
+    shorten(encoder, query_max_length, document_max_length)
+    return encoder
+
+
+def _find_folder(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     name = str(name_or_path)
     if path.is_dir():
-        return _load_folder(path, device=device, dtype=dtype)
+        return path
     if (_SHIPPED / name).is_dir() and name not in ("", ".", ".."):
-        return _load_folder(_SHIPPED / name, device=device, dtype=dtype)
+        return _SHIPPED / name
     if name == "lexical":
         raise EncoderError(
             "The lexical encoder has no weights of its own: it is fitted on a corpus.",
@@ -80,7 +97,7 @@ def load_encoder(
     if isinstance(name_or_path, str) and _HUB_ID.fullmatch(name) and not path.exists():
         from lsr.encoders.hub import fetch_model
 
-        return _load_folder(fetch_model(name), device=device, dtype=dtype)
+        return fetch_model(name)
     raise EncoderNotFoundError(
         f"No encoder {name!r}: no such folder, and no encoder of this name ships."
         f"{near_names(name, known_names())}",
@@ -95,20 +112,67 @@ def prepare_encoder(
     *,
     device: str | None = None,
     dtype: str | None = None,
+    query_max_length: int | None = None,
+    document_max_length: int | None = None,
 ) -> LoadedEncoder:
     """Return `load_encoder`'s encoder; ``"lexical"`` is fitted on ``texts()``.
 
     Parameters
     ----------
-    name_or_path, device, dtype
+    name_or_path, device, dtype, query_max_length, document_max_length
         As in `load_encoder`.
     texts : callable
         Returns the corpus, one string a document; called only where it is needed.
     """
     if str(name_or_path) == "lexical" and not Path(name_or_path).is_dir():
         _require_cpu("lexical", device, dtype)
-        return LexicalEncoder.fit(texts())
-    return load_encoder(name_or_path, device=device, dtype=dtype)
+        encoder = LexicalEncoder.fit(texts())
+        shorten(encoder, query_max_length, document_max_length)
+        return encoder
+    return load_encoder(
+        name_or_path,
+        device=device,
+        dtype=dtype,
+        query_max_length=query_max_length,
+        document_max_length=document_max_length,
+    )
+
+
+def shorten(encoder: LoadedEncoder, query: int | None, document: int | None) -> None:
+    """Lower the maximum lengths of an encoder, in place; None leaves one as it is.
+
+    Raises
+    ------
+    ArgumentError
+        If the encoder has no such limit, or a lower one.
+    """
+    if query is None and document is None:
+        return
+    if isinstance(encoder, ComposedEncoder):
+        shorten(encoder.query, query, None)
+        if isinstance(encoder.document, Encoder):
+            shorten(encoder.document, None, document)
+    elif isinstance(encoder, BatchedEncoder):
+        options = encoder.options
+        _require_shorter(encoder.name, "query", query, options.query_max_length)
+        _require_shorter(encoder.name, "document", document, options.document_max_length)
+        encoder.options = options.with_lengths(query, document)
+    elif isinstance(encoder, LookupQueryEncoder) and document is None:
+        _require_shorter(encoder.name, "query", query, encoder.max_length)
+        encoder.max_length = query or encoder.max_length
+    else:
+        raise ArgumentError(
+            f"The encoder {encoder.name!r} reads texts whole: a maximum length does not apply.",
+            hint="Leave it out.",
+        )
+
+
+def _require_shorter(name: str, side: str, wanted: int | None, limit: int) -> None:
+    if wanted is not None and wanted > limit:
+        raise ArgumentError(
+            f"{side}_max_length must be at most {limit}, the encoder {name!r} takes no more; got "
+            f"{wanted}."
+        )
 
 
 def _require_cpu(name: str, device: str | None, dtype: str | None) -> None:
@@ -123,6 +187,8 @@ def _require_cpu(name: str, device: str | None, dtype: str | None) -> None:
 def _load_folder(path: Path, *, device: str | None, dtype: str | None) -> LoadedEncoder:
     if (path / ENCODER_NAME).is_file():
         return _load_light(EncoderFolder(path), device=device, dtype=dtype)
+    if (path / MANIFEST_NAME).is_file():  # written by us: a truncated file is told at once
+        check_artifact(path, read_manifest(path, kind="encoder", format_version=ENCODER_FORMAT))
     # What runs torch is imported only here: it takes seconds.
     if (path / "modules.json").is_file():
         from lsr.encoders.st_read import read_sparse_encoder

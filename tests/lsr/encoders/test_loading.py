@@ -6,12 +6,17 @@ import pytest
 
 from lsr.core.errors import (
     ArgumentError,
+    ArtifactCorruptedError,
     ArtifactNotFoundError,
     EncoderError,
     EncoderNotFoundError,
     ModelFormatError,
 )
-from lsr.encoders import LexicalEncoder, load_encoder, prepare_encoder
+from lsr.encoders import Encoder, LexicalEncoder, load_encoder, prepare_encoder
+from lsr.encoders.composed import ComposedEncoder
+from lsr.encoders.inference_free import LookupQueryEncoder
+from lsr.encoders.loading import shorten
+from lsr.encoders.splade import MaskedLMEncoder
 
 
 def test_an_encoder_that_does_not_ship_is_named_with_what_does() -> None:
@@ -70,3 +75,36 @@ def test_light_encoders_load_without_torch(tmp_path: Path) -> None:
         "sys.exit(repr(bad) if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_texts_can_be_cut_shorter_but_not_longer(masked_lm_path: Path) -> None:
+    words = "cat dog house river stone cloud tree mouse"
+    made = load_encoder(masked_lm_path, device="cpu", dtype="float32", document_max_length=5)
+    assert isinstance(made, Encoder)
+    assert made.encode_documents([words]) == made.encode_documents(["cat dog house"])
+    assert made.encode_queries([words]) != made.encode_queries(["cat dog house"])
+    with pytest.raises(ArgumentError, match="at most 64"):
+        load_encoder(masked_lm_path, query_max_length=65)
+    with pytest.raises(ArgumentError, match="does not apply"):
+        prepare_encoder("lexical", lambda: ["a cat"], document_max_length=9)
+
+
+def test_lengths_of_composed_encoders(masked_lm_path: Path) -> None:
+    document = load_encoder(masked_lm_path, device="cpu", dtype="float32")
+    assert isinstance(document, MaskedLMEncoder)
+    pair = ComposedEncoder(LookupQueryEncoder.binary(document.tokenizer), document)
+    shorten(pair, 3, 7)
+    assert pair.encode_queries(["cat dog house tree"]).nnz == 3
+    assert document.options.document_max_length == 7
+
+
+def test_a_truncated_model_is_told_at_once(masked_lm_path: Path, tmp_path: Path) -> None:
+    load_encoder(masked_lm_path, device="cpu", dtype="float32").save(tmp_path / "m")
+    weights = tmp_path / "m" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ArtifactCorruptedError, match="truncated"):
+        load_encoder(tmp_path / "m")
+    (tmp_path / "m" / "manifest.json").unlink()
+    (tmp_path / "m" / "modules.json").unlink()
+    with pytest.raises(ModelFormatError, match="cannot be loaded"):
+        load_encoder(tmp_path / "m")
