@@ -1,7 +1,8 @@
-"""``lsr data``: list, get, peek, stats."""
+"""``lsr data``: list, get, peek, stats, examples."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,6 +42,7 @@ def register(app: typer.Typer) -> None:
     verbs.command("get")(get)
     verbs.command("peek")(peek)
     verbs.command("stats")(stats)
+    verbs.command("examples")(examples)
     app.add_typer(verbs)
 
 
@@ -238,3 +240,76 @@ def _show_stats(counts: dict[str, Any]) -> None:
                 for name, split in counts["splits"].items()
             ],
         )
+
+
+def examples(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="judgements (of a data set), texts (JSON lines), text-triples, id-triples, "
+            "scored-lists, hard-negatives (MS MARCO's files).",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file; .gz and .zst compress.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="The file to read; judgements need none.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="The data set whose ids the file names.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="judgements: of this split.")] = "train",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--form", help="pairs; examples (with negatives and scores); scores (for a teacher)."
+        ),
+    ] = "pairs",
+    system: Annotated[
+        list[str] | None,
+        typer.Option("--system", help="hard-negatives: of this system only; may be repeated."),
+    ] = None,
+    n_negatives: Annotated[
+        int | None, typer.Option("--n-negatives", min=1, help="hard-negatives: of each system.")
+    ] = None,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out what the data set does not have.")
+    ] = False,
+    skip_bad_lines: SkipBadLinesOption = 0,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Turn published training data into the JSON lines that `lsr train` reads.
+
+    Example: `lsr data examples judgements --dataset nfcorpus --split train --out pairs.jsonl`
+    """
+    from lsr.core import console
+    from lsr.core.errors import ArtifactExistsError
+    from lsr.data.bad_lines import BadLines
+    from lsr.data.example_files import open_examples, write_examples
+    from lsr.data.registry import load_dataset
+
+    console.configure(quiet=quiet, json_output=as_json)
+    if out.exists() and not overwrite:
+        raise ArtifactExistsError(f"{out} exists already.", hint="Pass --overwrite to replace it.")
+    bad = BadLines(skip_bad_lines)
+    found = open_examples(
+        kind,
+        path=source,
+        dataset=None if dataset is None else load_dataset(dataset, bad_lines=bad),
+        split=split,
+        systems=system,
+        n_negatives=n_negatives,
+        skip_missing=skip_missing,
+        bad=bad,
+    )
+    counts = write_examples(console.track(found, "Writing", unit="examples"), out, form)
+    bad.log()
+    console.emit(
+        {"path": str(out), **counts, "bad_lines": bad.to_json()},
+        lambda: typer.echo(
+            f"{counts['n_examples']:,} queries, {counts['n_positives']:,} positives, "
+            f"{counts['n_negatives']:,} negatives: {out}"
+        ),
+    )

@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from lsr.commands import data
 from lsr.core.errors import (
+    ArtifactExistsError,
+    DataError,
     DatasetNotFoundError,
     DocumentNotFoundError,
     LsrError,
@@ -123,3 +125,24 @@ def test_wrong_field_maps_are_errors(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "x.jsonl", [{"_id": "a", "text": "x"}])
     with pytest.raises(LsrError, match="two roles"):
         run("peek", path, "--title-field", "text")
+
+
+def test_examples_of_judgements_and_of_a_file_with_ids(tmp_path: Path) -> None:
+    out = tmp_path / "pairs.jsonl"
+    flags = ["--dataset", "toy", "--split", "test", "--out", out]
+    answer = run_json("examples", "judgements", *flags)
+    assert answer["n_examples"] == answer["n_lines"] == 480
+    first = json.loads(out.read_text().splitlines()[0])
+    assert first["query"] == "When did they raise the price of oil to $5.11?"
+    assert first["source"] == "toy"
+    with pytest.raises(ArtifactExistsError):
+        run("examples", "judgements", *flags)
+    triples = write_lines(
+        tmp_path / "t.tsv", ["5725bcb6271a42140099d0ec\tForce_1\tForce_2", "x\tForce_1\tForce_2"]
+    )
+    flags = ["--from", triples, "--dataset", "toy", "--out", out, "--form", "examples"]
+    with pytest.raises(DataError, match="toy has no query 'x'"):
+        run("examples", "id-triples", *flags, "--overwrite")
+    assert "1 queries, 1 positives, 1 negatives" in run(
+        "examples", "id-triples", *flags, "--overwrite", "--skip-missing"
+    )
