@@ -58,9 +58,9 @@ __all__ = ["Passing", "Segment", "SegmentView", "build_segment", "remove_unused"
 
 SEGMENT_FORMAT = 1
 _CACHED_FILTERS = 64
-# The cost rule, in nanoseconds (benchmarks/filters.py measures both ways): a posting that is read
-# in order, and a search of one list for one row.
-_NS_A_POSTING = 1.0
+# The cost rule, in nanoseconds: a posting that is read in order, and the search of one list for one
+# row. Measured on 125,000 passages, AMD Zen 3: 0.9 to 1.6, and 14 (2 % of the rows) to 33 (0.01 %).
+_NS_A_POSTING = 1.2
 _NS_A_LOOKUP = 25.0
 # Share of passing rows up to which an approximate segment is searched exactly: a traversal led by
 # all rows finds few of them, and scoring them all costs no more.

@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=0.5, help="The longest life of a writer.")
     args = parser.parse_args()
     rng = random.Random(args.seed)
     path = args.folder / "live"
@@ -170,7 +171,7 @@ def main() -> None:
     kinds: dict[str, int] = {}
     numbers = np.random.default_rng(args.seed)
     for number in range(args.rounds):
-        told = run_child(path, args.seed * 10_000 + number, rng.random() ** 3 * 0.5)
+        told = run_child(path, args.seed * 10_000 + number, rng.random() ** 3 * args.seconds)
         before: dict[int, LiveModel] = {}
         pending: dict[str, Any] | None = None
         for line in told:
