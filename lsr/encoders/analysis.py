@@ -12,8 +12,7 @@ import functools
 import re
 import threading
 import unicodedata
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lsr.core.errors import ConfigError, near_names
 
@@ -85,13 +84,14 @@ def _word_pattern() -> re.Pattern[str]:
         else:
             ranges.append([code, code])
     extend = "".join(f"{chr(a)}-{chr(b)}" for a, b in ranges)
-    word = rf"[^\W{_IDEOGRAPHS}][{extend}]*"
+    # Possessive quantifiers: nothing here ever needs to be given back.
+    word = rf"(?:[^\W{_IDEOGRAPHS}]++[{extend}]*+)++"
     letter, digit = rf"[^\W\d_{extend}]", r"\d"
     joint = (
         rf"(?:(?<={letter})[{_APOSTROPHES}.\u00b7](?={letter})|"
         rf"(?<={digit})[{_APOSTROPHES}.,;](?={digit}))"
     )
-    return re.compile(rf"[{_IDEOGRAPHS}][{extend}]*|(?:{word})+(?:{joint}(?:{word})+)*")
+    return re.compile(rf"{word}(?:{joint}{word})*+|[{_IDEOGRAPHS}][{extend}]*+")
 
 
 class Analyzer:
@@ -130,32 +130,43 @@ class Analyzer:
         self.stop_words = stop_words
         self._local = threading.local()
 
-    def _stem(self) -> Any:
+    def _stems(self, words: list[str]) -> list[str]:
+        if self.stemmer is None:
+            return words
         # A PyStemmer object must not be used by two threads at once.
-        if not hasattr(self._local, "stem"):
+        if not hasattr(self._local, "stems"):
             import Stemmer
 
-            self._local.stem = Stemmer.Stemmer(self.stemmer).stemWord
-        return self._local.stem
+            self._local.stems = Stemmer.Stemmer(self.stemmer).stemWords
+        # Porter's own program and Lucene leave words of one or two letters as they are; Snowball's
+        # makes nothing of "s" and "u" of "us".
+        stems = self._local.stems(words)
+        return [s if len(w) > 2 else w for w, s in zip(words, stems, strict=True)]
 
-    def tokens(self, text: str) -> Iterator[Token]:
-        """Yield the words of `text` in reading order, stop words left out."""
-        stem = self._stem() if self.stemmer is not None else None
+    def tokens(self, text: str) -> list[Token]:
+        """Return the words of `text` in reading order, stop words left out."""
+        spans, words = [], []
         for match in _word_pattern().finditer(text):
-            start, end = match.span()
-            if end - start > MAX_TOKEN_LENGTH:
-                continue
-            word = match.group().lower()
-            if len(word) > 2 and word[-1] == "s" and word[-2] in _APOSTROPHES:
-                word = word[:-2]
-                end -= 2
-            if word in self.stop_words or not word.strip("_"):
-                continue
-            # Porter's own program and Lucene leave words of one or two letters as they are;
-            # Snowball's makes nothing of "s" and "u" of "us".
-            stemmed = stem(word) if stem is not None and len(word) > 2 else word
-            yield Token(start, end, stemmed)
+            word = self._word(match.group())
+            if word:
+                # What was cut off is at the end; lower-casing may have changed the length.
+                cut = 2 if _is_possessive(match.group()) else 0
+                spans.append((match.start(), match.end() - cut))
+                words.append(word)
+        stems = self._stems(words)
+        return [Token(*span, stem) for span, stem in zip(spans, stems, strict=True)]
 
     def terms(self, text: str) -> list[str]:
         """Return the stems of `text` in reading order."""
-        return [token.stem for token in self.tokens(text)]
+        return self._stems([w for w in map(self._word, _word_pattern().findall(text)) if w])
+
+    def _word(self, raw: str) -> str:
+        """Return what is stemmed of a match, or an empty string."""
+        word = (raw[:-2] if _is_possessive(raw) else raw).lower()
+        if word in self.stop_words or len(raw) > MAX_TOKEN_LENGTH or not word.strip("_"):
+            return ""
+        return word
+
+
+def _is_possessive(word: str) -> bool:
+    return len(word) > 2 and word[-1] in "sS" and word[-2] in _APOSTROPHES

@@ -51,6 +51,11 @@ def test_tokens_never_overlap_and_ascend(text: str) -> None:
         end = token.end
 
 
+@given(st.text())
+def test_terms_are_the_stems_of_the_tokens(text: str) -> None:
+    assert Analyzer().terms(text) == [t.stem for t in Analyzer().tokens(text)]
+
+
 def test_unknown_stemmer_names_near_ones() -> None:
     with pytest.raises(ConfigError, match="'porter'"):
         Analyzer(stemmer="portr")
