@@ -83,8 +83,8 @@ def create_app(
         openapi_url="/openapi.json",
     )
     app.state.service = service
-    if service.keys is None:
-        _leave_out_security(app)
+    if service.keys is not None:
+        _document_keys(app)
     for module in (search, indexes, health):
         app.include_router(module.router)
     _add_pages(app)
@@ -93,16 +93,18 @@ def create_app(
     return app
 
 
-def _leave_out_security(app: FastAPI) -> None:
-    """Let the OpenAPI document of a service without keys ask for none."""
-    with_security = app.openapi
+def _document_keys(app: FastAPI) -> None:
+    """Let the OpenAPI document say that every route but the health checks needs a key."""
+    without = app.openapi
 
     def openapi() -> dict[str, Any]:
-        document = with_security()
-        document["components"].pop("securitySchemes", None)
-        for methods in document["paths"].values():
-            for operation in methods.values():
-                operation.pop("security", None)
+        document = without()
+        schemes = document["components"].setdefault("securitySchemes", {})
+        schemes["apiKey"] = {"type": "http", "scheme": "bearer"}
+        for path, methods in document["paths"].items():
+            if path not in health.OPEN_PATHS:
+                for operation in methods.values():
+                    operation["security"] = [{"apiKey": []}]
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -96,6 +96,7 @@ class Manifest(_Frozen):
         )
 
 
+@functools.cache
 def lsr_version() -> str:
     """Return the installed version of the distribution, or ``"0+unknown"`` in a bare checkout."""
     try:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
 from lsr.core.errors import NotReadyError
 from lsr.core.manifest import lsr_version
 from serving.http_errors import documented
 from serving.metrics import CONTENT_TYPE
-from serving.routes.shared import ServiceOf, json_response, require
+from serving.routes.shared import json_response, require, service_of
 from serving.schemas import HealthBody
 
-__all__ = ["router"]
+__all__ = ["OPEN_PATHS", "router"]
+
+OPEN_PATHS = ("/healthz", "/readyz")
+"""What needs no key: an orchestrator asks before it has one."""
 
 router = APIRouter(tags=["operations"])
 
@@ -31,9 +34,9 @@ async def get_health() -> Response:
     responses=documented(503),
     summary="Can it answer searches?",
 )
-async def get_ready(service: ServiceOf) -> Response:
+async def get_ready(request: Request) -> Response:
     """Answer 200 once every index is open and warm, 503 before and while stopping."""
-    if not service.ready:
+    if not service_of(request).ready:
         raise NotReadyError("The service is starting or shutting down.", hint="Try again.")
     return json_response(HealthBody(status="ok", version=lsr_version()))
 
@@ -49,6 +52,6 @@ async def get_ready(service: ServiceOf) -> Response:
     dependencies=[require("read")],
     summary="Metrics for Prometheus",
 )
-async def get_metrics(service: ServiceOf) -> Response:
+async def get_metrics(request: Request) -> Response:
     """Return counters and latency histograms in Prometheus' text format."""
-    return Response(service.metrics.render(), media_type=CONTENT_TYPE)
+    return Response(service_of(request).metrics.render(), media_type=CONTENT_TYPE)

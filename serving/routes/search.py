@@ -24,12 +24,12 @@ from serving.queries import QueryEdits
 from serving.results import Detail
 from serving.routes.shared import (
     IndexName,
-    ServiceOf,
     json_bytes,
     json_response,
     log,
     request_id,
     require,
+    service_of,
 )
 from serving.schemas import (
     QUERY_EXAMPLE,
@@ -48,7 +48,6 @@ from serving.schemas import (
     Took,
 )
 from serving.schemas import TermWeight as TermWeightBody
-from serving.service import Service
 
 __all__ = ["router"]
 
@@ -72,11 +71,9 @@ class SearchParameters(BaseModel):
     responses=documented(400, 401, 403, 404, 413, 422, 503),
     summary="Search an index",
 )
-async def post_search(
-    name: IndexName, body: SearchRequest, request: Request, service: ServiceOf
-) -> Response:
+async def post_search(name: IndexName, body: SearchRequest, request: Request) -> Response:
     """Return the best documents for a text or for weights by token."""
-    return await _search(name, body, request, service)
+    return await _search(name, body, request)
 
 
 @router.get(
@@ -89,7 +86,6 @@ async def get_search(
     name: IndexName,
     parameters: Annotated[SearchParameters, Query()],
     request: Request,
-    service: ServiceOf,
 ) -> Response:
     """Return the best documents for a text; the same as POST with fewer options."""
     body = SearchRequest(
@@ -98,10 +94,11 @@ async def get_search(
         explain=parameters.explain,
         highlight=parameters.highlight,
     )
-    return await _search(name, body, request, service)
+    return await _search(name, body, request)
 
 
-async def _search(name: str, body: SearchRequest, request: Request, service: Service) -> Response:
+async def _search(name: str, body: SearchRequest, request: Request) -> Response:
+    service = service_of(request)
     engine = service.engine(name)
     vector, encode_ms = None, 0.0
     if isinstance(body.query, str):
@@ -164,10 +161,9 @@ def _edits(edit: QueryEdit | None) -> QueryEdits | None:
     responses=documented(400, 401, 403, 404, 413, 422, 503),
     summary="Search an index for many queries",
 )
-async def post_batch(
-    name: IndexName, body: BatchRequest, request: Request, service: ServiceOf
-) -> Response:
+async def post_batch(name: IndexName, body: BatchRequest, request: Request) -> Response:
     """Return the best documents of every query, in the order of the queries."""
+    service = service_of(request)
     engine = service.engine(name)
     limit = service.settings.max_batch
     if len(body.queries) > limit:
@@ -209,10 +205,9 @@ def _batch_answer(engine: Engine, body: BatchRequest, request_id: str) -> tuple[
     responses=documented(400, 401, 403, 404, 413, 422, 503),
     summary="Explain the score of a document",
 )
-async def post_explain(
-    name: IndexName, body: ExplainRequest, request: Request, service: ServiceOf
-) -> Response:
+async def post_explain(name: IndexName, body: ExplainRequest, request: Request) -> Response:
     """Return what each term gives to the score of one document, found by the query or not."""
+    service = service_of(request)
     engine = service.engine(name)
     log(request, index=name)
     return json_response(await service.run(_explain_answer, engine, body, request_id(request)))
@@ -250,10 +245,9 @@ def _explain_answer(engine: Engine, body: ExplainRequest, request_id: str) -> by
     responses=documented(400, 401, 403, 404, 413, 422, 503),
     summary="Show how a text is encoded",
 )
-async def post_encode(
-    name: IndexName, body: EncodeRequest, request: Request, service: ServiceOf
-) -> Response:
+async def post_encode(name: IndexName, body: EncodeRequest, request: Request) -> Response:
     """Return the terms of a text, their weights, and which pieces of the text show them."""
+    service = service_of(request)
     engine = service.engine(name)
     log(request, index=name)
     return json_response(await service.run(_encode_answer, engine, body, request_id(request)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 from starlette.responses import Response
 
@@ -13,36 +12,30 @@ from serving.http_errors import request_id_of
 from serving.keys import Role
 from serving.service import Service
 
-__all__ = ["IndexName", "ServiceOf", "json_bytes", "json_response", "log", "request_id", "require"]
-
-_bearer = HTTPBearer(
-    auto_error=False,
-    scheme_name="apiKey",
-    description="An API key, where the service was started with `--keys-file`.",
-)
+__all__ = ["IndexName", "json_bytes", "json_response", "log", "request_id", "require", "service_of"]
 
 IndexName = Annotated[str, Path(max_length=256, description="Name of an index.")]
 
 
-# Dependencies are coroutines: FastAPI sends plain functions through a thread pool.
-async def _service(request: Request) -> Service:
+def service_of(request: Request) -> Service:
+    """Return the service that a request was sent to.
+
+    A function, not a dependency: FastAPI solves each dependency anew for every request, which
+    costs as much as a small search.
+    """
     service: Service = request.app.state.service
     return service
-
-
-ServiceOf = Annotated[Service, Depends(_service)]
 
 
 def require(role: Role) -> Any:
     """Return the dependency that lets callers with `role` pass, and all where there are no keys."""
 
-    async def check(
-        request: Request,
-        service: ServiceOf,
-        given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    ) -> None:
-        if service.keys is not None:
-            key = service.keys.require(given.credentials if given else None, role)
+    # A coroutine: FastAPI sends plain functions through a thread pool.
+    async def check(request: Request) -> None:
+        keys = service_of(request).keys
+        if keys is not None:
+            scheme, _, token = request.headers.get("authorization", "").partition(" ")
+            key = keys.require(token.strip() if scheme.lower() == "bearer" else None, role)
             log(request, key=key.name)
 
     return Depends(check)
