@@ -41,6 +41,12 @@ def encode(
         typer.Option(min=1, help="Keep at most so many terms a text, the heaviest."),
     ] = None,
     min_weight: Annotated[float, typer.Option(min=0, help="Drop lighter terms.")] = 0.0,
+    fold: Annotated[
+        bool,
+        typer.Option(
+            "--fold", help="Move the query table's weights into the documents: binary queries."
+        ),
+    ] = False,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Texts a batch: speed and memory, not the result.")
     ] = 32,
@@ -81,6 +87,7 @@ def encode(
     from lsr.core.records import Document
     from lsr.data import BadLines, FieldMap, load_dataset
     from lsr.encoders import EncodeConfig, encode_collection, prepare_encoder
+    from lsr.encoders.folding import fold_encoder
 
     console.configure(quiet=quiet, json_output=as_json)
     bad = BadLines(skip_bad_lines)
@@ -100,6 +107,8 @@ def encode(
         query_max_length=query_max_length,
         document_max_length=document_max_length,
     )
+    if fold:
+        model = fold_encoder(model)
     config = EncodeConfig(
         max_active_dims=max_active_dims, min_weight=min_weight, shard_size=shard_size
     )
@@ -128,6 +137,7 @@ def encode(
         "path": str(out),
         "encoder": details["encoder"],
         "side": details["side"],
+        "idf": details["idf"],
         "n_texts": collection.n_documents,
         "n_empty": figures["n_empty"],
         "terms_per_text": figures["terms_per_document"],

@@ -27,6 +27,7 @@ from lsr.encoders.base import Encoder, QueryEncoder
 from lsr.encoders.batched import BatchedEncoder
 from lsr.encoders.composed import ComposedEncoder
 from lsr.encoders.folder import ENCODER_FORMAT, ENCODER_NAME, EncoderFolder
+from lsr.encoders.folding import FoldedEncoder
 from lsr.encoders.inference_free import LookupQueryEncoder
 from lsr.encoders.lexical import LexicalEncoder
 
@@ -148,7 +149,10 @@ def shorten(encoder: LoadedEncoder, query: int | None, document: int | None) -> 
     """
     if query is None and document is None:
         return
-    if isinstance(encoder, ComposedEncoder):
+    if isinstance(encoder, FoldedEncoder):
+        shorten(encoder.query, query, None)
+        shorten(encoder.encoder, None, document)
+    elif isinstance(encoder, ComposedEncoder):
         shorten(encoder.query, query, None)
         if isinstance(encoder.document, Encoder):
             shorten(encoder.document, None, document)
@@ -208,6 +212,8 @@ def _load_folder(path: Path, *, device: str | None, dtype: str | None) -> Loaded
 def _load_light(folder: EncoderFolder, *, device: str | None, dtype: str | None) -> LoadedEncoder:
     if folder.kind == "composed":
         return ComposedEncoder.from_folder(folder, device=device, dtype=dtype)
+    if folder.kind == "folded":
+        return FoldedEncoder.from_folder(folder, device=device, dtype=dtype)
     if folder.kind == "term-weight":
         _require_torch(folder.path)
         from lsr.encoders.term_weight import TermWeightEncoder
