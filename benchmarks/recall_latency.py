@@ -4,7 +4,8 @@
         [--queries 1000] [--k 10] [--threads 2] [--runs 3]
 
 VECTORS is an encoded collection, QUERIES a ``.npz`` of scipy (rows are queries) or an encoded
-collection. Indexes are built once and kept in OUT; the figures go to OUT/results.json and
+collection. ``seismic:default`` takes
+one of its builds. Indexes are built once and kept in OUT; the figures go to OUT/results.json and
 OUT/results.md, the plot to OUT/curve.svg.
 
 Every system answers the same queries on one thread in one process. Half of the queries choose,
@@ -214,7 +215,9 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     systems: list[System] = []
     for name in arguments.systems.split(","):
-        systems += SYSTEMS[name](vectors, arguments.out, arguments.threads)
+        family, _, build = name.partition(":")
+        options = {"build_name": build} if build else {}
+        systems += SYSTEMS[family](vectors, arguments.out, arguments.threads, **options)
     if arguments.build_only:
         return
     queries = read_queries(arguments.queries, arguments.n_queries, arguments.seed)

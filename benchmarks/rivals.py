@@ -87,7 +87,7 @@ def clustered(vectors: VectorCollection, folder: Path, n_threads: int) -> list[S
 
     facts = {
         "n_bytes": sum(index.bytes_by_part().values()),
-        "build_s": manifest.details["build_s"],
+        "build_s": manifest.details.get("build_s"),
         "prepare": prepare,
         "rows_of": rows_of,
     }
@@ -102,6 +102,82 @@ def clustered(vectors: VectorCollection, folder: Path, n_threads: int) -> list[S
     return [
         System("lsr clustered", "lsr clustered", settings=grid, **facts),
         System("lsr exact mode", "lsr exact mode", settings=[{"exact": True}], exact=True, **facts),
+    ]
+
+
+SEISMIC_LAYOUTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "small blocks": {"centroid_fraction": 0.2},
+}
+
+
+def seismic_layout(vectors: VectorCollection, folder: Path, n_threads: int) -> list[System]:
+    """Return our Seismic layout, one index for each of `SEISMIC_LAYOUTS`."""
+    from indexing.config import IndexConfig
+    from indexing.config_seismic import SeismicLayout, SeismicParams
+    from indexing.seismic import SeismicIndex
+
+    systems = []
+    for name, build in SEISMIC_LAYOUTS.items():
+        path = folder / f"lsr-seismic-{name.replace(' ', '-')}"
+        if not path.exists():
+            config = IndexConfig(layout=SeismicLayout(**build))
+            manifest = Manifest.new("index", 1, config=config.model_dump(mode="json"))
+            with write_artifact(path, manifest, overwrite=False) as writer:
+                started = time.perf_counter()
+                details = SeismicIndex.build(vectors, writer, config, n_threads=n_threads)
+                details["build_s"] = time.perf_counter() - started
+                manifest.details.update(details)
+        manifest = read_manifest(path, kind="index", format_version=1)
+        index = SeismicIndex.open(path, manifest)
+
+        def prepare(
+            queries: SparseMatrix, k: int, setting: dict[str, Any], index: Any = index
+        ) -> Answer:
+            rows, params = list(queries), SeismicParams(**setting)
+            return lambda i: index.search(rows[i], k, params=params)
+
+        systems.append(
+            System(
+                "lsr seismic",
+                f"lsr seismic {name}",
+                n_bytes=sum(index.bytes_by_part().values()),
+                build_s=manifest.details["build_s"],
+                settings=_grid(
+                    query_cut=[3, 4, 5, 6, 8, 10, 12, 15, 20],
+                    heap_factor=[0.4, 0.5, 0.6, 0.7, 0.8, 0.9],
+                ),
+                prepare=prepare,
+                rows_of=lambda answer: answer.rows.tolist(),
+                build=build,
+            )
+        )
+    return systems
+
+
+def exact_layout(vectors: VectorCollection, folder: Path, n_threads: int) -> list[System]:
+    """Return our exact index: every posting at full precision."""
+    from indexing.exact import ExactIndex
+
+    started = time.perf_counter()
+    index = ExactIndex.from_matrix(vectors.matrix(), n_threads=n_threads)
+    elapsed = time.perf_counter() - started
+
+    def prepare(queries: SparseMatrix, k: int, setting: dict[str, Any]) -> Answer:
+        rows = list(queries)
+        return lambda i: index.search(rows[i], k)
+
+    return [
+        System(
+            "lsr exact",
+            "lsr exact",
+            n_bytes=sum(index.bytes_by_part().values()),
+            build_s=elapsed,
+            settings=[{}],
+            prepare=prepare,
+            rows_of=lambda answer: answer.rows.tolist(),
+            exact=True,
+        )
     ]
 
 
@@ -135,14 +211,19 @@ SEISMIC_BUILDS: dict[str, dict[str, Any]] = {
 }
 
 
-def seismic(vectors: VectorCollection, folder: Path, n_threads: int) -> list[System]:
-    """Return pyseismic-lsr's indexes, one for each of `SEISMIC_BUILDS`."""
+def seismic(
+    vectors: VectorCollection, folder: Path, n_threads: int, build_name: str = ""
+) -> list[System]:
+    """Return pyseismic-lsr's indexes: that of one build, or of all `SEISMIC_BUILDS`."""
     import seismic as library
 
     systems = []
-    for name, build in SEISMIC_BUILDS.items():
+    names = [build_name] if build_name else list(SEISMIC_BUILDS)
+    for name in names:
+        build = SEISMIC_BUILDS[name]
         prefix = folder / f"seismic-{name}"
-        file, times = Path(f"{prefix}.index.seismic"), Path(f"{prefix}.build_s")
+        # pyseismic-lsr 0.5.4 announces a suffix but saves under the bare name.
+        file, times = Path(prefix), Path(f"{prefix}.build_s")
         if not file.exists():
             source = folder / "documents.seismic.bin"
             if not source.exists():
@@ -273,8 +354,10 @@ def bmp(vectors: VectorCollection, folder: Path, n_threads: int) -> list[System]
     ]
 
 
-SYSTEMS: dict[str, Callable[[VectorCollection, Path, int], list[System]]] = {
+SYSTEMS: dict[str, Callable[..., list[System]]] = {
     "clustered": clustered,
+    "seismic-layout": seismic_layout,
+    "exact-layout": exact_layout,
     "seismic": seismic,
     "splade-index": splade_index,
     "bmp": bmp,

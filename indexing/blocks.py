@@ -37,9 +37,9 @@ PART_BLOCKS = 16_384
 _ALIGN_BYTES = 64
 
 
-def row_bytes(n_documents: int) -> int:
+def row_bytes(n_documents: int, block_rows: int = BLOCK_ROWS) -> int:
     """Return the bytes of a dense row: 8 for 16 blocks, in whole cache lines."""
-    n_super = -(-n_documents // (BLOCK_ROWS * SUPER_BLOCKS))
+    n_super = -(-n_documents // (block_rows * SUPER_BLOCKS))
     return -(-n_super * 8 // _ALIGN_BYTES) * _ALIGN_BYTES
 
 
@@ -68,30 +68,44 @@ class BlockMaxima:
     list_slots: UInt16Array
     list_levels: UInt8Array
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
+    def arrays(self, level: str) -> dict[str, NDArray[Any]]:
         """Return the arrays by the name they are stored under."""
-        return {f"blocks/{name}": getattr(self, name) for name in self.__slots__}
+        return {f"{level}/{name}": getattr(self, name) for name in self.__slots__}
 
     @classmethod
-    def open(cls, path: Path, manifest: Manifest) -> BlockMaxima:
+    def open(cls, path: Path, level: str, manifest: Manifest) -> BlockMaxima:
         """Return the memory-mapped maxima that `build_blocks` wrote."""
-        return cls(*(open_array(path, f"blocks/{name}", manifest) for name in cls.__slots__))
+        return cls(*(open_array(path, f"{level}/{name}", manifest) for name in cls.__slots__))
+
+    @classmethod
+    def nothing(cls) -> BlockMaxima:
+        """Return the maxima of no blocks and no terms: a level that is not there."""
+        return cls(
+            *(read_only(np.empty(0, dtype)) for dtype in (np.float32, np.int32)),
+            read_only(np.empty((0, 0), np.uint8)),
+            *(read_only(np.empty(0, dtype)) for dtype in (np.int64, np.uint16, np.uint8)),
+        )
 
 
 def build_blocks(
     forward: ForwardIndex,
     allocate: Allocate,
     *,
+    level: str,
+    block_rows: int,
     dense_share: float,
     n_threads: int,
     advance: Callable[[int], None],
 ) -> BlockMaxima:
-    """Fill new arrays ``blocks/…`` with the maxima of a forward index in clustered order.
+    """Fill new arrays ``level/…`` with the maxima of a forward index in clustered order.
 
     Parameters
     ----------
     forward : ForwardIndex
     allocate : callable
+    level : str
+    block_rows : int
+        Documents a block.
     dense_share : float
         Terms in more than this share of the blocks get a dense row.
     n_threads : int
@@ -99,7 +113,7 @@ def build_blocks(
         Called with the number of blocks done; each is counted twice.
     """
     n_terms = forward.vocabulary_size
-    n_blocks = -(-forward.n_documents // BLOCK_ROWS)
+    n_blocks = -(-forward.n_documents // block_rows)
     n_chunks = -(-n_blocks // CHUNK_BLOCKS)
     parts = [(at, min(n_blocks, at + PART_BLOCKS)) for at in range(0, n_blocks, PART_BLOCKS)]
     counts = np.zeros((len(parts), n_terms), dtype=np.int32)
@@ -111,30 +125,31 @@ def build_blocks(
             forward.pointers,
             forward.terms,
             forward.fine,
+            block_rows,
             first,
             last,
             np.empty(n_terms, dtype=np.int64),
             counts[item],
         )
-        rows = min(forward.n_documents, last * BLOCK_ROWS)
-        here = slice(int(forward.pointers[first * BLOCK_ROWS]), int(forward.pointers[rows]))
+        rows = min(forward.n_documents, last * block_rows)
+        here = slice(int(forward.pointers[first * block_rows]), int(forward.pointers[rows]))
         kernels.term_maxima(forward.terms[here], forward.fine[here], part_max[item])
         advance(last - first)
 
     run_parallel(count, len(parts), n_threads)
-    term_max = allocate("blocks/term_max", np.float32, (n_terms,))
+    term_max = allocate(f"{level}/term_max", np.float32, (n_terms,))
     term_max[:] = part_max.max(axis=0)
     is_dense = counts.sum(axis=0, dtype=np.int64) > dense_share * n_blocks
-    dense_row = allocate("blocks/dense_row", np.int32, (n_terms,))
+    dense_row = allocate(f"{level}/dense_row", np.int32, (n_terms,))
     dense_row[:] = np.where(is_dense, np.cumsum(is_dense) - 1, -1)
-    width = row_bytes(forward.n_documents)
-    dense = allocate("blocks/dense", np.uint8, (int(is_dense.sum()), width))
+    width = row_bytes(forward.n_documents, block_rows)
+    dense = allocate(f"{level}/dense", np.uint8, (int(is_dense.sum()), width))
     dense[:] = 0
     counts[:, is_dense] = 0
 
     # Lists by chunk, then term, then block; a part's entries stand where its blocks come.
     starts = np.zeros((len(parts), n_terms), dtype=np.int64)
-    pointers = allocate("blocks/list_pointers", np.int64, (n_chunks * n_terms + 1,))
+    pointers = allocate(f"{level}/list_pointers", np.int64, (n_chunks * n_terms + 1,))
     pointers[0] = 0
     at = 0
     for chunk in range(n_chunks):
@@ -144,8 +159,8 @@ def build_blocks(
         pointers[chunk * n_terms + 1 : (chunk + 1) * n_terms + 1] = ends
         starts[here] = (ends - sizes) + np.cumsum(counts[here], axis=0) - counts[here]
         at = int(ends[-1]) if n_terms else at
-    slots = allocate("blocks/list_slots", np.uint16, (at,))
-    levels = allocate("blocks/list_levels", np.uint8, (at,))
+    slots = allocate(f"{level}/list_slots", np.uint16, (at,))
+    levels = allocate(f"{level}/list_levels", np.uint8, (at,))
     # Plain ndarrays: numba compiles memmap's subclass apart.
     fixed_max, fixed_row = read_only(np.asarray(term_max)), read_only(np.asarray(dense_row))
 
@@ -156,6 +171,7 @@ def build_blocks(
             forward.pointers,
             forward.terms,
             forward.fine,
+            block_rows,
             first,
             last,
             min(CHUNK_BYTES, width - chunk_start),

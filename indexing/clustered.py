@@ -97,7 +97,7 @@ class BlockFacts:
 class _Scratch:
     """What one running query writes into; large parts take memory only where they are touched."""
 
-    def __init__(self, n_documents: int, n_terms: int, row_bytes: int) -> None:
+    def __init__(self, n_documents: int, n_terms: int, row_bytes: int, super_bytes: int) -> None:
         self.coarse_query = np.zeros(n_terms, dtype=np.uint8)
         self.fine_query = np.zeros(n_terms, dtype=np.float32)
         self.rows = np.empty(kernels.MAX_TERMS, dtype=np.int64)
@@ -106,9 +106,16 @@ class _Scratch:
         self.accumulator = np.empty(2 * row_bytes, dtype=np.uint16)
         self.groups = np.empty(row_bytes // 4, dtype=np.uint16)
         self.tops = np.empty(row_bytes // 32, dtype=np.uint16)
-        self.accumulator8 = np.empty(2 * row_bytes, dtype=np.uint8)
-        self.groups8 = np.empty(row_bytes // 4, dtype=np.uint8)
-        self.tops8 = np.empty(row_bytes // 32, dtype=np.uint8)
+        # Of all blocks, or of those of the selected super-blocks in whole top groups.
+        self.accumulator8 = np.empty(2 * row_bytes + 1024, dtype=np.uint8)
+        self.groups8 = np.empty((2 * row_bytes + 1024) // 8, dtype=np.uint8)
+        self.tops8 = np.empty((2 * row_bytes + 1024) // 64, dtype=np.uint8)
+        self.super_accumulator = np.empty(2 * super_bytes, dtype=np.uint8)
+        self.super_groups = np.empty(super_bytes // 4, dtype=np.uint8)
+        self.super_tops = np.empty(super_bytes // 32, dtype=np.uint8)
+        self.selected = np.empty(2 * super_bytes + 64, dtype=np.uint32)
+        self.bits = np.zeros(2 * super_bytes // 64 + 1, dtype=np.uint64)
+        self.place = np.zeros(2 * super_bytes, dtype=np.int32)
         self.candidates = np.empty(2 * row_bytes, dtype=np.uint32)
         self.estimates = np.empty(2 * row_bytes, dtype=np.uint16)
         self.counts = np.empty(257, dtype=np.int64)
@@ -138,6 +145,12 @@ class _Scratch:
                 self.accumulator8,
                 self.groups8,
                 self.tops8,
+                self.super_accumulator,
+                self.super_groups,
+                self.super_tops,
+                self.selected,
+                self.bits,
+                self.place,
                 self.candidates,
                 self.estimates,
                 self.counts,
@@ -168,7 +181,7 @@ class ClusteredIndex:
 
     def __init__(self, parts: ClusteredParts) -> None:
         self._parts = parts
-        forward, blocks = parts.forward, parts.blocks
+        forward, blocks, supers = parts.forward, parts.blocks, parts.supers
         quantization = forward.quantization
         self._inverse_scale = np.float32(1.0 / quantization.fine_scale)
         self._arguments = (
@@ -183,11 +196,21 @@ class ClusteredIndex:
             read_only(blocks.list_pointers),
             read_only(blocks.list_slots),
             read_only(blocks.list_levels),
+            read_only(supers.dense_row),
+            read_only(supers.dense.reshape(-1)),
+            read_only(supers.list_pointers),
+            read_only(supers.list_slots),
+            read_only(supers.list_levels),
             self._inverse_scale,
             quantization.coarse_scale / quantization.fine_scale,
         )
         self._scratch = ScratchPool(
-            lambda: _Scratch(self.n_documents, self.vocabulary_size, blocks.dense.shape[1])
+            lambda: _Scratch(
+                self.n_documents,
+                self.vocabulary_size,
+                blocks.dense.shape[1],
+                supers.dense.shape[1],
+            )
         )
         self._default_params = ClusteredParams()
 
@@ -240,7 +263,10 @@ class ClusteredIndex:
                 open_array(path, "document_rows", manifest),
                 open_array(path, "positions", manifest),
                 ForwardIndex.open(path, manifest),
-                BlockMaxima.open(path, manifest),
+                BlockMaxima.open(path, "blocks", manifest),
+                BlockMaxima.open(path, "supers", manifest)
+                if manifest.details["super_level"]
+                else BlockMaxima.nothing(),
             )
         )
 
@@ -255,13 +281,15 @@ class ClusteredIndex:
             "document_rows": self._parts.document_rows,
             "positions": self._parts.positions,
             **self._parts.forward.arrays(),
-            **self._parts.blocks.arrays(),
+            **self._parts.blocks.arrays("blocks"),
+            **(self._parts.supers.arrays("supers") if self.has_super_level else {}),
         }
 
     def _details(self) -> dict[str, Any]:
         return {
             "n_documents": self.n_documents,
             "vocabulary_size": self.vocabulary_size,
+            "super_level": self.has_super_level,
             **self._parts.forward.details(),
         }
 
@@ -274,6 +302,11 @@ class ClusteredIndex:
     def vocabulary_size(self) -> int:
         """Number of columns."""
         return self._parts.forward.vocabulary_size
+
+    @property
+    def has_super_level(self) -> bool:
+        """Whether super-blocks choose which blocks are estimated."""
+        return len(self._parts.supers.dense_row) > 0
 
     @property
     def nnz(self) -> int:
@@ -421,6 +454,11 @@ class ClusteredIndex:
         out_rows: Int32Array,
         out_bits: Int32Array,
     ) -> int:
+        blocks = params.blocks_for(k)
+        if len(allowed) and not len(chosen):
+            # As many allowed documents are met as without a filter.
+            n_allowed = int(np.bitwise_count(allowed).sum())
+            blocks = blocks * self.n_documents // n_allowed
         n: int = kernels.clustered_search(
             *self._arguments,
             terms,
@@ -429,7 +467,8 @@ class ClusteredIndex:
             mode,
             params.query_mass,
             params.heap_factor,
-            params.blocks_for(k),
+            blocks,
+            params.super_blocks_for(k),
             params.rescore_share,
             allowed,
             chosen,

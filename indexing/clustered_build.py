@@ -12,7 +12,7 @@ from indexing.blocks import BlockMaxima, build_blocks
 from indexing.config_clustered import ClusteredLayout
 from indexing.forward import Allocate, ForwardIndex, build_forward
 from indexing.jit import read_only
-from indexing.kernels_blocks import BLOCK_ROWS
+from indexing.kernels_blocks import BLOCK_ROWS, SUPER_BLOCKS
 from indexing.ordering import cluster_order, inverse_frequencies, project
 from indexing.quantization import Quantization
 from indexing.reordering import ReorderedSource
@@ -23,6 +23,9 @@ from lsr.core.sparse import Int32Array, Int64Array
 __all__ = ["ClusteredParts", "build_parts"]
 
 logger = logging.getLogger(__name__)
+
+SUPER_LEVEL_ROWS = 2_000_000
+"""Documents from which ``super_level = "auto"`` adds the level; docs/decisions has the figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,16 @@ class ClusteredParts:
     forward : ForwardIndex
         By position.
     blocks : BlockMaxima
+        Of blocks of `BLOCK_ROWS` documents.
+    supers : BlockMaxima
+        Of super-blocks, or `BlockMaxima.nothing`.
     """
 
     document_rows: Int32Array
     positions: Int32Array
     forward: ForwardIndex
     blocks: BlockMaxima
+    supers: BlockMaxima
 
 
 def build_parts(
@@ -94,11 +101,21 @@ def build_parts(
         reordered, allocate, n_threads=n_threads, quantization=Quantization(largest)
     )
     forwarded = time.perf_counter()
-    n_blocks = -(-n // BLOCK_ROWS)
-    with progress_bar("Block maxima", 2 * n_blocks, unit="blocks") as advance:
-        blocks = build_blocks(
-            forward, allocate, dense_share=layout.dense_share, n_threads=n_threads, advance=advance
-        )
+    levels = {"blocks": BLOCK_ROWS}
+    if layout.super_level == "on" or (layout.super_level == "auto" and n >= SUPER_LEVEL_ROWS):
+        levels["supers"] = BLOCK_ROWS * SUPER_BLOCKS
+    made = {}
+    for level, block_rows in levels.items():
+        with progress_bar(f"Maxima of {level}", 2 * -(-n // block_rows), unit=level) as advance:
+            made[level] = build_blocks(
+                forward,
+                allocate,
+                level=level,
+                block_rows=block_rows,
+                dense_share=layout.dense_share,
+                n_threads=n_threads,
+                advance=advance,
+            )
     document_rows = allocate("document_rows", np.int32, (n,))
     document_rows[:] = order
     positions = allocate("positions", np.int32, (n,))
@@ -112,7 +129,11 @@ def build_parts(
         time.perf_counter() - forwarded,
     )
     return ClusteredParts(
-        read_only(np.asarray(document_rows)), read_only(np.asarray(positions)), forward, blocks
+        read_only(np.asarray(document_rows)),
+        read_only(np.asarray(positions)),
+        forward,
+        made["blocks"],
+        made.get("supers") or BlockMaxima.nothing(),
     )
 
 

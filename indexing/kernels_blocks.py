@@ -1,7 +1,7 @@
 """Numba kernels that make the block maxima; rules as in `indexing.kernels`.
 
-A block is `BLOCK_ROWS` neighbouring documents. Sixteen blocks make a super-block, which owns eight
-bytes of every dense row: the low halves of the bytes are its blocks 0 to 7, the high halves 8 to
+A block is `BLOCK_ROWS` neighbouring documents. Sixteen blocks make a super-block (which a second
+level bounds in the same way, as if it were a block), which owns eight bytes of every dense row: the low halves of the bytes are its blocks 0 to 7, the high halves 8 to
 15. Blocks are handled in chunks of `CHUNK_BLOCKS`; within a chunk a block's *slot* is its byte,
 plus the chunk's number of bytes where it is a high half. So a slot takes two bytes, and a dense
 row is added to the accumulator of a chunk in two straight runs.
@@ -51,7 +51,7 @@ def term_maxima(terms, fine, out):
 
 
 @jit
-def count_block_terms(pointers, terms, fine, first, last, seen, counts):
+def count_block_terms(pointers, terms, fine, block_rows, first, last, seen, counts):
     """Add 1 to ``counts[t]`` for every block of ``first:last`` that holds term `t`.
 
     Parameters
@@ -59,6 +59,8 @@ def count_block_terms(pointers, terms, fine, first, last, seen, counts):
     pointers : int64, shape (n_documents + 1,)
     terms, fine : uint16 or uint32, uint16, shape (nnz,)
         Postings whose half float is zero do not count.
+    block_rows : int
+        Documents a block.
     first, last : int
         Blocks.
     seen : int64, shape (n_terms,)
@@ -68,8 +70,8 @@ def count_block_terms(pointers, terms, fine, first, last, seen, counts):
     n_documents = len(pointers) - 1
     seen[:] = -1
     for block in range(first, last):
-        start = U(pointers[U(block * BLOCK_ROWS)])
-        stop = U(pointers[U(min(n_documents, (block + 1) * BLOCK_ROWS))])
+        start = U(pointers[U(block * block_rows)])
+        stop = U(pointers[U(min(n_documents, (block + 1) * block_rows))])
         for p in range(start, stop):
             t = U(terms[p])
             if seen[t] != block and fine[p] != 0:
@@ -82,6 +84,7 @@ def fill_block_maxima(
     pointers,
     terms,
     fine,
+    block_rows,
     first,
     last,
     chunk_bytes,
@@ -101,7 +104,7 @@ def fill_block_maxima(
 
     Parameters
     ----------
-    pointers, terms, fine
+    pointers, terms, fine, block_rows
         As in `count_block_terms`.
     first, last : int
         Blocks; multiples of `SUPER_BLOCKS` but for the end of the collection.
@@ -122,8 +125,8 @@ def fill_block_maxima(
     """
     n_documents = len(pointers) - 1
     for block in range(first, last):
-        start = U(pointers[U(block * BLOCK_ROWS)])
-        stop = U(pointers[U(min(n_documents, (block + 1) * BLOCK_ROWS))])
+        start = U(pointers[U(block * block_rows)])
+        stop = U(pointers[U(min(n_documents, (block + 1) * block_rows))])
         n_touched = U(0)
         for p in range(start, stop):
             weight = half_to_float(fine[p])

@@ -14,7 +14,7 @@ import numpy as np
 from indexing.jit import half_to_float, jit, prefetch
 from indexing.kernels import heap_drain, heap_insert
 from indexing.kernels_blocks import BLOCK_ROWS, CHUNK_BLOCKS, CHUNK_BYTES, SUPER_BLOCKS
-from indexing.lookup import STEP_BYTES, add_levels
+from indexing.lookup import STEP_BYTES, add_levels, add_super_block
 
 __all__ = [
     "GROUP",
@@ -290,6 +290,16 @@ def bound_blocks(
 
 
 @jit
+def fill_table(unit, tables, at):
+    """Write what each 4-bit level of a term adds to an 8-bit estimate; `unit` is one level's."""
+    tables[at] = np.uint8(0)
+    for level in range(U(1), U(16)):
+        # Levels are rounded up: half a level less is right on average.
+        value = (np.float64(level) - np.float64(0.5)) * unit + np.float64(0.5)
+        tables[at + level] = np.uint8(min(value, np.float64(255)))
+
+
+@jit
 def estimate_blocks(
     query_terms,
     query_weights,
@@ -331,12 +341,7 @@ def estimate_blocks(
         if query_weights[j] >= threshold and dense_row[t] >= 0 and n_rows < U(MAX_TERMS):
             unit = np.float64(query_weights[j]) * np.float64(term_max[t]) * scale / np.float64(15)
             rows[n_rows] = np.int64(U(dense_row[t]) * row_bytes)
-            at = n_rows * U(16)
-            tables[at] = np.uint8(0)
-            for level in range(U(1), U(16)):
-                # Levels are rounded up: half a level less is right on average.
-                value = (np.float64(level) - np.float64(0.5)) * unit + np.float64(0.5)
-                tables[at + level] = np.uint8(min(value, np.float64(255)))
+            fill_table(unit, tables, n_rows * U(16))
             n_rows += U(1)
     while n_rows % U(4) != U(0) and n_rows < U(MAX_TERMS):
         # Rows are added four at a time: the missing ones add nothing.
@@ -474,6 +479,148 @@ def collect_blocks(accumulator, groups, tops, least, below, shift, candidates, e
         chunk += U(1)
         chunk_start += chunk_bytes
     return np.int64(n)
+
+
+@jit
+def expand_super_blocks(
+    query_terms,
+    query_weights,
+    threshold,
+    scale,
+    n_terms,
+    term_max,
+    dense_row,
+    dense,
+    list_pointers,
+    list_slots,
+    list_levels,
+    row_bytes,
+    tables,
+    selected,
+    n_selected,
+    place,
+    sums,
+    groups,
+    tops,
+):
+    """Estimate in 8 bits the blocks of some super-blocks; return the number of sums.
+
+    Parameters
+    ----------
+    query_terms, query_weights, threshold, scale, n_terms, term_max, dense_row, dense
+    list_pointers, list_slots, list_levels, tables
+        See `estimate_blocks`; of the blocks.
+    row_bytes : int
+    selected : uint32, shape (>= n_selected + 64,)
+        Super-blocks, ascending.
+    n_selected : int
+    place : int32, shape (n_super_blocks,)
+        Scratch, zeros before and after.
+    sums : uint8, shape (>= 16 * (n_selected + 64),)
+        Sixteen a super-block, its blocks in their order.
+    groups, tops : uint8
+        Maxima of groups of the sums, as in `bound_blocks`.
+    """
+    n = U(n_selected)
+    # Whole top groups.
+    n_padded = ((n + U(63)) // U(64)) * U(64)
+    for x in range(n_padded * U(16)):
+        sums[x] = np.uint8(0)
+    for i in range(n):
+        place[U(selected[i])] = np.int32(i + U(1))
+    for j in range(U(len(query_terms))):
+        t = U(query_terms[j])
+        if query_weights[j] < threshold:
+            continue
+        impact = np.float64(query_weights[j]) * np.float64(term_max[t]) * scale
+        if dense_row[t] >= 0:
+            fill_table(impact / np.float64(15), tables, U(0))
+            start = U(dense_row[t]) * U(row_bytes)
+            for i in range(min(U(16), n)):
+                prefetch(dense, start + U(selected[i]) * U(8))
+            for i in range(n):
+                if i + U(16) < n:
+                    prefetch(dense, start + U(selected[i + U(16)]) * U(8))
+                add_super_block(sums, i * U(16), dense, start + U(selected[i]) * U(8), tables, U(0))
+        else:
+            weight = U(impact * (np.float64(65536) / np.float64(255)))
+            chunk = U(0)
+            chunk_start = U(0)
+            while chunk_start < U(row_bytes):
+                chunk_bytes = min(U(CHUNK_BYTES), U(row_bytes) - chunk_start)
+                first_super = chunk_start >> U(3)
+                at = chunk * U(n_terms) + t
+                for p in range(U(list_pointers[at]), U(list_pointers[at + U(1)])):
+                    byte = U(list_slots[p])
+                    high = U(0)
+                    if byte >= chunk_bytes:
+                        byte -= chunk_bytes
+                        high = U(8)
+                    i = place[first_super + (byte >> U(3))]
+                    if i > 0:
+                        to = U(i - 1) * U(16) + high + (byte & U(7))
+                        value = (U(list_levels[p]) * weight + U(32768)) >> U(16)
+                        sums[to] = np.uint8(min(U(sums[to]) + value, U(255)))
+                chunk += U(1)
+                chunk_start += chunk_bytes
+    for i in range(n):
+        place[U(selected[i])] = np.int32(0)
+    group_maxima(sums[U(0) : n_padded * U(16)], groups[U(0) : n_padded * U(2)])
+    group_maxima(groups[U(0) : n_padded * U(2)], tops[U(0) : n_padded >> U(2)])
+    return n_padded * U(16)
+
+
+@jit
+def collect_expanded(sums, groups, tops, selected, least, below, candidates, estimates):
+    """List the expanded blocks with an estimate in ``[least, below)``; return how many.
+
+    Like `collect_blocks`, over the sums of `expand_super_blocks`.
+    """
+    n = U(0)
+    n_groups = U(len(groups))
+    n_tops = U(len(tops))
+    for top in range(n_tops):
+        if tops[top] < least:
+            continue
+        group = top
+        for _ in range(GROUP):
+            if groups[group] >= least:
+                slot = group
+                for _ in range(GROUP):
+                    value = np.int64(sums[slot])
+                    if value >= least and value < below:
+                        block = U(selected[slot >> U(4)]) * U(SUPER_BLOCKS) + (slot & U(15))
+                        candidates[n] = np.uint32(block)
+                        estimates[n] = np.uint16(value << np.int64(8))
+                        n += U(1)
+                    slot += n_groups
+            group += n_tops
+    return np.int64(n)
+
+
+@jit
+def sort_ids(ids, n, bits):
+    """Sort ``ids[:n]``, all different, through a bitmap.
+
+    Parameters
+    ----------
+    ids : uint32
+    bits : uint64, shape (ceil(largest id / 64),)
+        Scratch, zeros before and after.
+    """
+    for i in range(U(n)):
+        bits[U(ids[i]) >> U(6)] |= U(1) << (U(ids[i]) & U(63))
+    at = U(0)
+    for word in range(U(len(bits))):
+        left = bits[word]
+        bit = U(0)
+        while left != U(0):
+            if left & U(1):
+                ids[at] = np.uint32(word * U(64) + bit)
+                at += U(1)
+            left >>= U(1)
+            bit += U(1)
+        bits[word] = U(0)
 
 
 @jit
@@ -844,6 +991,11 @@ def clustered_search(
     list_pointers,
     list_slots,
     list_levels,
+    super_row,
+    super_dense,
+    super_pointers,
+    super_slots,
+    super_levels,
     inverse_fine_scale,
     coarse_unit,
     query_terms,
@@ -853,6 +1005,7 @@ def clustered_search(
     mass,
     heap_factor,
     max_blocks,
+    max_super_blocks,
     rescore_share,
     allowed,
     chosen,
@@ -867,6 +1020,12 @@ def clustered_search(
     accumulator8,
     groups8,
     tops8,
+    super_accumulator,
+    super_groups,
+    super_tops,
+    selected,
+    bits,
+    place,
     candidates,
     estimates,
     counts,
@@ -892,7 +1051,9 @@ def clustered_search(
     pointers, terms, coarse, fine
         The forward index in clustered order; see `indexing.forward.ForwardIndex`.
     term_max, dense_row, dense, list_pointers, list_slots, list_levels
-        See `indexing.blocks.BlockMaxima`.
+        See `indexing.blocks.BlockMaxima`; `dense` in one dimension.
+    super_row, super_dense, super_pointers, super_slots, super_levels
+        The same of super-blocks, or empty.
     inverse_fine_scale : float32
         A score of stored weights times this is the true one.
     coarse_unit : float
@@ -914,6 +1075,10 @@ def clustered_search(
         See `bound_blocks`.
     accumulator8, groups8, tops8 : uint8
         See `estimate_blocks`.
+    super_accumulator, super_groups, super_tops : uint8
+        The same of super-blocks.
+    selected, bits, place : uint32, uint64, int32
+        See `expand_super_blocks` and `sort_ids`.
     candidates, estimates, order, visited : uint32, uint16, uint32, uint32, shape (2 * row_bytes,)
     counts : int64, shape (257,)
     coarse_heap : int32, shape (>= k,)
@@ -952,49 +1117,123 @@ def clustered_search(
         state[:] = 0
         if bound > 0:
             scale = np.float64(_ESTIMATE_UNITS) / bound
-            estimate_blocks(
-                query_terms,
-                query_weights,
-                threshold,
-                scale,
-                n_terms,
-                term_max,
-                dense_row,
-                dense,
-                list_pointers,
-                list_slots,
-                list_levels,
-                rows,
-                tables,
-                accumulator8,
-                groups8,
-                tops8,
-            )
+            plain8 = accumulator8[U(0) : U(len(accumulator))]
+            plain_groups8 = groups8[U(0) : U(len(groups))]
+            plain_tops8 = tops8[U(0) : U(len(tops))]
+            n_sums = U(0)
+            if len(super_row) > 0 and len(chosen) == 0:
+                estimate_blocks(
+                    query_terms,
+                    query_weights,
+                    threshold,
+                    scale,
+                    n_terms,
+                    term_max,
+                    super_row,
+                    super_dense,
+                    super_pointers,
+                    super_slots,
+                    super_levels,
+                    rows,
+                    tables,
+                    super_accumulator,
+                    super_groups,
+                    super_tops,
+                )
+                n_selected = collect_blocks(
+                    super_accumulator,
+                    super_groups,
+                    super_tops,
+                    threshold_for(super_groups, super_tops, max_super_blocks, np.uint8(1)),
+                    _NO_BOUND,
+                    8,
+                    selected,
+                    estimates,
+                )
+                sort_ids(selected, n_selected, bits)
+                n_sums = expand_super_blocks(
+                    query_terms,
+                    query_weights,
+                    threshold,
+                    scale,
+                    n_terms,
+                    term_max,
+                    dense_row,
+                    dense,
+                    list_pointers,
+                    list_slots,
+                    list_levels,
+                    len(accumulator) >> 1,
+                    tables,
+                    selected,
+                    n_selected,
+                    place,
+                    accumulator8,
+                    groups8,
+                    tops8,
+                )
+            else:
+                estimate_blocks(
+                    query_terms,
+                    query_weights,
+                    threshold,
+                    scale,
+                    n_terms,
+                    term_max,
+                    dense_row,
+                    dense,
+                    list_pointers,
+                    list_slots,
+                    list_levels,
+                    rows,
+                    tables,
+                    plain8,
+                    plain_groups8,
+                    plain_tops8,
+                )
+            expanded_groups = plain_groups8
+            expanded_tops = plain_tops8
+            if n_sums > U(0):
+                expanded_groups = groups8[U(0) : n_sums >> U(3)]
+                expanded_tops = tops8[U(0) : n_sums >> U(6)]
             bar_factor = np.float64(0)
             if heap_factor > 0:
                 per_unit = coarse_scale * np.float64(coarse_unit) / (scale * 256)
                 bar_factor = per_unit / np.float64(heap_factor)
             least = np.int64(1)
             if len(chosen) == 0:
-                least = threshold_for(groups8, tops8, max_blocks, np.uint8(1))
+                least = threshold_for(expanded_groups, expanded_tops, max_blocks, np.uint8(1))
             below = np.int64(_NO_BOUND)
             visits = np.int64(max_blocks)
             if heap_factor > 0:
                 visits = np.int64(_NO_BOUND) << 20
             while True:
-                n_candidates = list_blocks(
-                    accumulator8,
-                    groups8,
-                    tops8,
-                    chosen,
-                    least,
-                    below,
-                    8,
-                    candidates,
-                    estimates,
-                    counts,
-                    order,
-                )
+                if n_sums > U(0):
+                    n_candidates = collect_expanded(
+                        accumulator8,
+                        expanded_groups,
+                        expanded_tops,
+                        selected,
+                        least,
+                        below,
+                        candidates,
+                        estimates,
+                    )
+                    order_blocks(estimates, n_candidates, counts, order)
+                else:
+                    n_candidates = list_blocks(
+                        plain8,
+                        plain_groups8,
+                        plain_tops8,
+                        chosen,
+                        least,
+                        below,
+                        8,
+                        candidates,
+                        estimates,
+                        counts,
+                        order,
+                    )
                 stats[0] += n_candidates
                 visit_coarse(
                     candidates,

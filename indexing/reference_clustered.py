@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from indexing.filters import rows_of
-from indexing.kernels_blocks import BLOCK_ROWS, CHUNK_BLOCKS, CHUNK_BYTES
+from indexing.kernels_blocks import CHUNK_BLOCKS, CHUNK_BYTES
 from indexing.kernels_clustered import GROUP, MAX_TERMS
 
 __all__ = [
@@ -197,26 +197,36 @@ def term_maxima(terms: Array, fine: Array, out: Array) -> None:
     np.maximum.at(out, terms.astype(np.int64), fine.view(np.float16).astype(np.float32))
 
 
-def _block_maxima(pointers: Array, terms: Array, fine: Array, block: int, n_terms: int) -> Array:
-    last = min(len(pointers) - 1, (block + 1) * BLOCK_ROWS)
-    here = slice(pointers[block * BLOCK_ROWS], pointers[last])
+def _block_maxima(
+    pointers: Array, terms: Array, fine: Array, block_rows: int, block: int, n_terms: int
+) -> Array:
+    last = min(len(pointers) - 1, (block + 1) * block_rows)
+    here = slice(pointers[block * block_rows], pointers[last])
     maxima = np.zeros(n_terms, dtype=np.float32)
     term_maxima(terms[here], fine[here], maxima)
     return maxima
 
 
 def count_block_terms(
-    pointers: Array, terms: Array, fine: Array, first: int, last: int, seen: Array, counts: Array
+    pointers: Array,
+    terms: Array,
+    fine: Array,
+    block_rows: int,
+    first: int,
+    last: int,
+    seen: Array,
+    counts: Array,
 ) -> None:
     """Add 1 to ``counts[t]`` for every block of ``first:last`` that holds term `t`."""
     for block in range(first, last):
-        counts += _block_maxima(pointers, terms, fine, block, len(counts)) > 0
+        counts += _block_maxima(pointers, terms, fine, block_rows, block, len(counts)) > 0
 
 
 def fill_block_maxima(
     pointers: Array,
     terms: Array,
     fine: Array,
+    block_rows: int,
     first: int,
     last: int,
     chunk_bytes: int,
@@ -231,7 +241,7 @@ def fill_block_maxima(
 ) -> None:
     """Write the maxima of the blocks ``first:last``, which lie in one chunk."""
     for block in range(first, last):
-        found = _block_maxima(pointers, terms, fine, block, len(term_max))
+        found = _block_maxima(pointers, terms, fine, block_rows, block, len(term_max))
         local = block % CHUNK_BLOCKS
         high = local // 8 % 2
         byte = local // 16 * 8 + local % 8

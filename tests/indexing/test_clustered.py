@@ -28,6 +28,7 @@ LAYOUTS = (
     ClusteredLayout(dense_share=1.0, regroup_rows=0),
     ClusteredLayout(dense_share=1e-6, regroup_rows=16),
     ClusteredLayout(),
+    ClusteredLayout(super_level="on", dense_share=0.2),
 )
 N = 60 if not COMPILED else 3_000
 
@@ -86,7 +87,7 @@ def test_filters_apply_inside_and_results_are_full(
     allowed = bitmap(sorted(chosen), matrix.n_rows)
     expected = brute(index, query, k, allowed)
     params = ClusteredParams(exact=exact, query_mass=0.3, max_blocks=1)
-    rows, _ = found(index, query, k, params=params, allowed=allowed)  # type: ignore[misc]
+    rows = index.search(query, k, params=params, allowed=allowed).rows.tolist()
     assert set(rows) <= chosen
     assert len(rows) == len(expected[0])
     if exact:
@@ -134,9 +135,15 @@ def test_approximate_results_are_exact_where_everything_is_visited(
 ) -> None:
     matrix, queries = random_matrix(rng, N, 300, 20), random_matrix(rng, 20, 300, 8)
     index = ClusteredIndex.from_matrix(matrix, n_threads=1)
-    everything = ClusteredParams(query_mass=1.0, max_blocks=N, rescore_share=0.01)
+    layered = ClusteredIndex.from_matrix(
+        matrix, ClusteredLayout(super_level="on", dense_share=0.1), n_threads=1
+    )
+    everything = ClusteredParams(
+        query_mass=1.0, max_blocks=N, max_super_blocks=N, rescore_share=0.01
+    )
     for query in queries:
         assert found(index, query, 10, params=everything) == brute(index, query, 10)
+        assert found(layered, query, 10, params=everything) == brute(layered, query, 10)
 
 
 def test_recall_grows_with_blocks_and_certificates_are_true(rng: np.random.Generator) -> None:
@@ -160,12 +167,15 @@ def test_recall_grows_with_blocks_and_certificates_are_true(rng: np.random.Gener
     assert proven > 0
 
 
+@pytest.mark.parametrize("super_level", ["off", "on"])
 @pytest.mark.parametrize("k", [1, 10, 100, 1_000])
-def test_deep_results_keep_their_recall(k: int, rng: np.random.Generator) -> None:
+def test_deep_results_keep_their_recall(k: int, super_level: str, rng: np.random.Generator) -> None:
     if not COMPILED:
         pytest.skip("interpreted")
     matrix, queries = random_matrix(rng, 8_000, 500, 30), random_matrix(rng, 10, 500, 8)
-    index = ClusteredIndex.from_matrix(matrix, n_threads=1)
+    layout = ClusteredLayout.model_validate({"super_level": super_level})
+    index = ClusteredIndex.from_matrix(matrix, layout, n_threads=1)
+    assert index.has_super_level == (super_level == "on")
     hits = total = 0
     for query in queries:
         exact = set(index.search(query, k, params=EXACT).rows.tolist())
