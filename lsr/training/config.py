@@ -273,14 +273,15 @@ class ControllerConfig(Config):
         What moves log λ in a step: gain × (log of the excess + damping × its change). More gain
         is faster, less damping lets it swing: terms follow λ with a delay of some hundred steps.
     min_weight, max_weight : float
-        Bounds of λ.
+        Bounds of λ. Below the lower one a tax does nothing, and λ would take thousands of steps
+        to come back up when the terms grow.
     """
 
     target_doc_terms: float = Field(gt=0)
     ramp_steps: int = Field(default=1000, ge=1)
-    gain: float = Field(default=0.005, gt=0)
+    gain: float = Field(default=0.01, gt=0)
     damping: float = Field(default=200.0, ge=0)
-    min_weight: float = Field(default=1e-8, gt=0)
+    min_weight: float = Field(default=1e-4, gt=0)
     max_weight: float = Field(default=10.0, gt=0)
 
 

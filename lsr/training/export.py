@@ -25,7 +25,7 @@ from lsr.encoders.tokenization import TextTokenizer
 from lsr.encoders.torch_encoder import TextOptions
 from lsr.encoders.torch_sides import LookupSide, MaskedLMSide
 from lsr.training.config import TrainConfig
-from lsr.training.network import Network, ScalarSide
+from lsr.training.network import Network, ScalarSide, model_folder
 from lsr.training.pairs import PairTable
 
 __all__ = ["build_encoder", "model_card", "save_model"]
@@ -33,7 +33,7 @@ __all__ = ["build_encoder", "model_card", "save_model"]
 
 def build_encoder(network: Network, config: TrainConfig, *, device: str = "cpu") -> Encoder:
     """Return the network as an encoder; it shares the network's weights."""
-    backbone = Path(config.model.backbone)
+    backbone = model_folder(config.model.backbone)
     document = _neural(network.document, config, backbone, device)
     query = network.query_side()
     if query is network.document:
@@ -69,7 +69,7 @@ def _query(
             name=f"{config.name}-queries",
             idf="query" if config.model.query == "idf" else "none",
         )
-    backbone = Path(config.model.query_backbone or config.model.backbone)
+    backbone = model_folder(config.model.query_backbone or config.model.backbone)
     return _neural(side, config, backbone, device)
 
 

@@ -8,6 +8,7 @@ memory; the module's plain forward is the definition it is tested against.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from lsr.encoders.torch_sides import LookupSide, MaskedLMSide, TermWeightSide, s
 from lsr.training.config import ExecutionConfig, TrainConfig
 from lsr.training.projection import max_project
 
-__all__ = ["Network", "ScalarSide", "build_network", "encode", "load_masked_lm"]
+__all__ = ["Network", "ScalarSide", "build_network", "encode", "load_masked_lm", "model_folder"]
 
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _DROPOUTS = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
@@ -109,6 +111,29 @@ def _summed(side: MaskedLMSide, states: Tensor, mask: Tensor) -> Tensor:
     return (weights * mask[:, :, None]).sum(dim=1)
 
 
+def model_folder(name: str | Path) -> Path:
+    """Return the folder of a model: itself, or the local copy of a hub id.
+
+    Raises
+    ------
+    ModelFormatError
+        If there is no such folder and the name is no hub id.
+    EncoderNotFoundError
+        If the hub does not give it.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if isinstance(name, str) and _HUB_ID.fullmatch(name):
+        from lsr.encoders.hub import fetch_model
+
+        return fetch_model(name)
+    raise ModelFormatError(
+        f"No model folder {str(name)!r}.",
+        hint="Give a folder, a hub id, or --set models_folder=… where it is looked for by name.",
+    )
+
+
 def load_masked_lm(path: str | Path, *, dropout: float | None = None) -> tuple[Any, bool]:
     """Return a Hugging Face masked-LM in float32, and whether its head is fresh.
 
@@ -126,13 +151,19 @@ def load_masked_lm(path: str | Path, *, dropout: float | None = None) -> tuple[A
     verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     hf_logging.set_verbosity(40)
+    folder = model_folder(path)
     try:
-        config = AutoConfig.from_pretrained(path)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         for name in _DROPOUTS:
             if dropout is not None and hasattr(config, name):
                 setattr(config, name, dropout)
         model, info = AutoModelForMaskedLM.from_pretrained(
-            path, config=config, dtype=torch.float32, output_loading_info=True
+            folder,
+            config=config,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError) as error:
         raise ModelFormatError(

@@ -34,12 +34,13 @@ from lsr.training.batches import Sampler, TeacherPanel
 from lsr.training.checkpoint import load_parameters
 from lsr.training.config import TrainConfig
 from lsr.training.distributed import Processes
+from lsr.training.logs import read_log, tensorboard_writer, write_json_line
 from lsr.training.negatives import mine_negatives, open_negatives
-from lsr.training.network import Network, build_network
+from lsr.training.network import Network, build_network, model_folder
 from lsr.training.pairs import PairTable, prepare_pairs
 from lsr.training.teachers import DenseTable, SparseTable, embed_teacher, open_teacher
 from lsr.training.tokens import DeviceTokens
-from lsr.training.train import Trainer, recipe_hash, write_json_line
+from lsr.training.train import Trainer, recipe_hash
 from lsr.training.warmup import shift_bias, warm_up
 
 __all__ = ["STAGES", "Pipeline"]
@@ -66,6 +67,8 @@ class Pipeline:
         This process among all.
     evaluate : callable, optional
         See `Trainer`.
+    tensorboard : bool
+        Write the log as TensorBoard scalars too.
     last_record : dict
         What was logged last.
     """
@@ -75,7 +78,9 @@ class Pipeline:
     data: Path
     group: Processes
     evaluate: Callable[[Network], dict[str, float]] | None = None
+    tensorboard: bool = False
     last_record: dict[str, Any] = field(default_factory=dict)
+    _scalars: Callable[[dict[str, Any]], None] | None = None
 
     def __post_init__(self) -> None:
         self.config = self.config.with_found_models()
@@ -118,6 +123,10 @@ class Pipeline:
         record = {**record, "time": round(time.time(), 1)}
         self.last_record = record
         write_json_line(self.out / "log.jsonl", record)
+        if self.tensorboard:
+            if self._scalars is None:
+                self._scalars = tensorboard_writer(self.out / "tensorboard")
+            self._scalars(record)
         shown = ("loss", "kl", "info_nce", "doc_terms", "query_terms", "flops", "lambda_doc",
                  "teacher_top", "first_of_own", "dead_terms", "steps_per_s", "tokens_per_s")  # fmt: skip
         story = " ".join(f"{k} {record[k]:.4g}" for k in shown if k in record)
@@ -159,7 +168,7 @@ class Pipeline:
         path = self.data / "pairs"
         if self._stands(path, "training-pairs", self.config.data.model_dump(mode="json")):
             return True
-        file = Path(self.config.model.backbone) / "tokenizer.json"
+        file = model_folder(self.config.model.backbone) / "tokenizer.json"
         if not file.is_file():
             raise ModelFormatError(
                 f"{file.parent} has no tokenizer.json.", hint="Set model.backbone to a folder."
@@ -261,12 +270,9 @@ class Pipeline:
     def _logged(self) -> dict[str, Any]:
         """Return the last training and the last evaluation record of the log, as one."""
         last: dict[str, Any] = {}
-        log = self.out / "log.jsonl"
-        if log.is_file():
-            for line in log.read_text(encoding="utf-8").splitlines():
-                record = json.loads(line)
-                if record["stage"] != "warmup":
-                    last |= record
+        for record in read_log(self.out / "log.jsonl"):
+            if record["stage"] != "warmup":
+                last |= record
         return last
 
     def _save(self, deadline: float | None) -> bool:

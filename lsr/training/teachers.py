@@ -32,7 +32,9 @@ from lsr.core.config import config_hash
 from lsr.core.console import progress_bar
 from lsr.core.errors import ModelFormatError
 from lsr.core.manifest import Manifest
+from lsr.encoders.torch_sides import MaskedLMSide
 from lsr.training.config import DenseTeacher, ExecutionConfig, SparseTeacher
+from lsr.training.network import encode, load_masked_lm, model_folder
 from lsr.training.pairs import PairTable, special_ids
 from lsr.training.tokens import DeviceTokens
 
@@ -138,7 +140,7 @@ def embed_teacher(
         If the teacher's tokenizer lacks tokens of the pairs' vocabulary.
     """
     encode, names, dimension = _encoder(config, pairs, device)
-    mapping, special = _token_mapping(Path(config.model), pairs)
+    mapping, special = token_mapping(model_folder(config.model), pairs)
     partial = out.with_name(f".{out.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     tables = {"passages": pairs.passages, "queries": pairs.queries}
@@ -222,9 +224,7 @@ def _token_batches(
         at += size
 
 
-def _token_mapping(
-    model: Path, pairs: PairTable
-) -> tuple[NDArray[np.int64] | None, dict[str, int]]:
+def token_mapping(model: Path, pairs: PairTable) -> tuple[NDArray[np.int64] | None, dict[str, int]]:
     """Return the teacher's id of each of our tokens (None: the same ids), and its specials."""
     from tokenizers import Tokenizer
 
@@ -258,9 +258,9 @@ def _encoder(
     """Return a function from ids and mask to table rows, the arrays it fills, their width."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     if config.kind == "dense":
-        from transformers import AutoModel
+        from lsr.encoders.hf_models import load_model
 
-        model = AutoModel.from_pretrained(config.model, dtype=dtype).to(device).eval()
+        model = load_model(model_folder(config.model), "none").to(device, dtype)
 
         @torch.inference_mode()
         def dense(ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
@@ -273,9 +273,6 @@ def _encoder(
             return (F.normalize(pooled, dim=1).half(),)
 
         return dense, (("", np.float16),), int(model.config.hidden_size)
-
-    from lsr.encoders.torch_sides import MaskedLMSide
-    from lsr.training.network import encode, load_masked_lm
 
     masked_lm, _ = load_masked_lm(config.model)
     side = MaskedLMSide(masked_lm).to(device).eval()

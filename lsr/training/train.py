@@ -8,7 +8,6 @@ killed goes on exactly as it would have gone.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -426,10 +425,3 @@ class Trainer:
             for name in self.document_tax.state:
                 self.document_tax.state[name] = tensors[f"df_flops.{name}"]
         _log.info("Training goes on at step %d of %d", self.step, self.config.steps)
-
-
-def write_json_line(path: Path, record: dict[str, Any]) -> None:
-    """Append one record to a JSON-lines log."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as stream:
-        stream.write(json.dumps(record) + "\n")

@@ -68,9 +68,7 @@ def test_the_logits_never_stand_in_memory(inputs: tuple[torch.Tensor, ...]) -> N
 
 @pytest.mark.parametrize("pooling", ["max", "sum"])
 @pytest.mark.parametrize("saturation", [1, 2])
-def test_encode_is_the_modules_own_forward(
-    backbone: Path, pooling: str, saturation: int
-) -> None:
+def test_encode_is_the_modules_own_forward(backbone: Path, pooling: str, saturation: int) -> None:
     from lsr.encoders.torch_sides import MaskedLMSide
     from lsr.training.network import encode, load_masked_lm
 

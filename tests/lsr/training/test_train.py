@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from lsr.core.errors import ArtifactExistsError, ConfigError, TrainingError
-from lsr.training.distributed import Processes
+from lsr.training.distributed import Processes, processes
 from lsr.training.pipeline import Pipeline
 
 ONE = Processes(0, 1, torch.device("cpu"))
@@ -48,8 +47,10 @@ def parameters(out: Path) -> dict[str, torch.Tensor]:
 
 def test_the_loss_falls(recipe: Callable[..., Any], tmp_path: Path, data: Path) -> None:
     fast = {"learning_rate": 3e-3, "warmup_steps": 5}
-    losses = curve(train(recipe(steps=80, optimizer=fast), tmp_path / "run", data))
-    assert sum(losses[-20:]) < 0.95 * sum(losses[:20])
+    config = recipe(steps=60, optimizer=fast)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"dropout": 0.0})})
+    losses = curve(train(config, tmp_path / "run", data))
+    assert sum(losses[-15:]) < 0.93 * sum(losses[:15])
 
 
 @pytest.mark.parametrize("kind", ["flops", "df-flops"])
@@ -120,6 +121,19 @@ def test_all_documents_empty_stops_with_the_name_of_lambda(
         train(config, tmp_path / "run", data)
 
 
+def train_as_rank(rank: int, port: int, config: Any, out: Path, data: Path) -> None:
+    os.environ |= {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+    }
+    with processes("cpu") as group:
+        assert group.count == 2
+        Pipeline(config, out, data, group).run(("train",))
+
+
 def test_two_processes_train_as_one(recipe: Callable[..., Any], tmp_path: Path, data: Path) -> None:
     config = recipe(
         steps=3,
@@ -128,30 +142,18 @@ def test_two_processes_train_as_one(recipe: Callable[..., Any], tmp_path: Path, 
     )
     config = config.model_copy(update={"model": config.model.model_copy(update={"dropout": 0.0})})
     train(config, tmp_path / "one", data)
-    (tmp_path / "config.json").write_text(config.model_dump_json(), encoding="utf-8")
-    program = (
-        "import sys; from pathlib import Path\n"
-        "from lsr.training.config import TrainConfig\n"
-        "from lsr.training.distributed import processes\n"
-        "from lsr.training.pipeline import Pipeline\n"
-        "c = TrainConfig.model_validate_json(Path(sys.argv[1]).read_text())\n"
-        "with processes('cpu') as group:\n"
-        "    assert group.count == 2\n"
-        "    Pipeline(c, Path(sys.argv[2]), Path(sys.argv[3]), group).run(('train',))\n"
-    )
-    base = {
-        **os.environ,
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(20000 + os.getpid() % 20000),
-    }
-    command = [sys.executable, "-c", program]
-    command += [str(tmp_path / "config.json"), str(tmp_path / "two"), str(data)]
+    port = 20000 + os.getpid() % 20000
+    # Forked, so that torch is not imported again; nothing runs in threads here.
+    fork = multiprocessing.get_context("fork")
     ranks = [
-        subprocess.Popen(command, env={**base, "RANK": str(r), "LOCAL_RANK": str(r)})
+        fork.Process(target=train_as_rank, args=(r, port, config, tmp_path / "two", data))
         for r in range(2)
     ]
-    assert [r.wait(timeout=120) for r in ranks] == [0, 0]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(120)
+    assert [p.exitcode for p in ranks] == [0, 0]
     one, two = read_log(tmp_path / "one"), read_log(tmp_path / "two")
     for key in ("loss", "lambda_doc", "doc_terms", "flops"):
         assert curve(two, key) == pytest.approx(curve(one, key), rel=1e-4)
