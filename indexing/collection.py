@@ -210,6 +210,9 @@ class Collection(CollectionKeeper):
                 n_threads=n_threads,
             )
         if made.writable:
+            # What a killed writer left in the log must not stand behind our own writes.
+            if made.stats()["log_bytes"]:
+                made.checkpoint()
             made.sweep()
         return made
 

@@ -12,7 +12,7 @@ and whoever searches the old one is not disturbed. Parts lie in the order of the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,16 +20,25 @@ import numpy as np
 from indexing import kernels
 from indexing.base import SearchResult
 from indexing.exact import ExactIndex
-from indexing.filters import all_rows, clear_rows, contains
+from indexing.filters import all_rows, clear_rows, contains, count_rows
 from indexing.filters_columns import Columns, columns_of
 from indexing.filters_fields import FieldValues
 from indexing.filters_language import Test, matches
 from indexing.jit import read_only
-from lsr.core.sparse import Float32Array, Int64Array, SparseMatrix, SparseVector, UInt64Array
+from lsr.core.sparse import (
+    Float32Array,
+    Int64Array,
+    SparseMatrix,
+    SparseVector,
+    UInt64Array,
+    vstack,
+)
 
 __all__ = ["TAIL", "DenseQuery", "Head", "HeadRow", "Part", "best_rows"]
 
 TAIL = 256
+# A part lives for seconds: filters beyond these are evaluated each time.
+_CACHED_FILTERS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,7 @@ class Part:
     matrix: SparseMatrix
     index: ExactIndex | None
     columns: Columns | None
+    cache: dict[str, UInt64Array] = field(default_factory=dict, compare=False)
 
     def search(
         self, query: SparseVector, k: int, allowed: UInt64Array, dense: DenseQuery
@@ -74,8 +84,20 @@ class Part:
         kept = contains(allowed, rows)
         return best_rows(rows[kept], scores[kept], k)
 
-    def passing(self, test: Test) -> UInt64Array:
-        """Return the bitmap of the rows, dead or alive, that pass a filter."""
+    def doc_id(self, row: int) -> str:
+        """Return the id of a row's document."""
+        return self.rows[row].doc_id
+
+    def passing(self, test: Test, key: str) -> UInt64Array:
+        """Return the bitmap of the rows, dead or alive, that pass a filter; `key` is its text."""
+        words = self.cache.get(key)
+        if words is None:
+            words = self._evaluate(test)
+            if len(self.cache) < _CACHED_FILTERS:
+                self.cache[key] = words
+        return words
+
+    def _evaluate(self, test: Test) -> UInt64Array:
         if self.columns is not None:
             return self.columns.evaluate(test)
         bits = np.zeros(-(-len(self.rows) // 64) * 64, dtype=np.uint8)
@@ -115,8 +137,14 @@ def best_rows(rows: Int64Array, scores: Float32Array, k: int) -> SearchResult:
     return SearchResult(rows[order].astype(np.int32), scores[order])
 
 
-def _part(rows: Sequence[HeadRow], size: int, types: Mapping[str, str]) -> Part:
-    matrix = SparseMatrix.from_rows([row.vector for row in rows], size)
+def _part(
+    rows: Sequence[HeadRow],
+    size: int,
+    types: Mapping[str, str],
+    matrix: SparseMatrix | None = None,
+) -> Part:
+    if matrix is None:
+        matrix = SparseMatrix.from_rows([row.vector for row in rows], size)
     big = len(rows) >= TAIL
     return Part(
         rows=tuple(rows),
@@ -146,7 +174,7 @@ class Head:
     @cached_property
     def n_documents(self) -> int:
         """Number of live documents."""
-        return sum(int(contains(p.alive, np.arange(len(p.rows))).sum()) for p in self.parts)
+        return sum(count_rows(part.alive) for part in self.parts)
 
     @cached_property
     def n_rows(self) -> int:
@@ -164,14 +192,19 @@ class Head:
             return self
         parts = list(self.parts)
         waiting = list(rows)
+        new = SparseMatrix.from_rows([row.vector for row in rows], self._size)
+        matrix: SparseMatrix | None = new
         if parts and parts[-1].index is None:
             tail = parts.pop()
-            waiting = [*_living(tail), *waiting]
+            living = _living(tail)
+            waiting = [*living, *waiting]
+            matrix = vstack((tail.matrix, new), self._size) if living is tail.rows else None
         # Like size becomes one: the number of parts stays logarithmic.
         while parts and len(waiting) >= TAIL and len(parts[-1].rows) < 2 * len(waiting):
             waiting = [*_living(parts.pop()), *waiting]
+            matrix = None
         if waiting:
-            parts.append(_part(waiting, self._size, types))
+            parts.append(_part(waiting, self._size, types, matrix))
         return Head(self._size, tuple(parts))
 
     def without(self, numbers: Int64Array) -> Head:
@@ -200,6 +233,8 @@ class Head:
         return Head(self._size, tuple(parts))
 
 
-def _living(part: Part) -> list[HeadRow]:
+def _living(part: Part) -> tuple[HeadRow, ...]:
+    if count_rows(part.alive) == len(part.rows):
+        return part.rows
     alive = contains(part.alive, np.arange(len(part.rows)))
-    return [row for row, lives in zip(part.rows, alive.tolist(), strict=True) if lives]
+    return tuple(row for row, lives in zip(part.rows, alive.tolist(), strict=True) if lives)

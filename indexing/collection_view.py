@@ -8,13 +8,15 @@ exact index over the live documents in that order, bit by bit where the segments
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
-from indexing.base import check_k, check_query
+from indexing.base import SearchResult, check_k, check_query
 from indexing.collection_head import DenseQuery, Head
 from indexing.collection_segment import SegmentView
 from indexing.filters import contains
@@ -116,38 +118,33 @@ class CollectionView:
         check_k(k)
         check_query(query, self.vocabulary_size)
         test = self.bound(filter)
+        dense = DenseQuery(query)
         numbers: list[Int64Array] = []
-        scores: list[Float32Array] = []
-        # Where each result came from: segments count from 0, parts of the head follow.
-        places: list[Int64Array] = []
-        for at, view in enumerate(self.segments):
+        found: list[SearchResult] = []
+        ids: list[Callable[[int], str]] = []
+        for view in self.segments:
             if not view.n_alive:
                 continue
             passing = view.segment.passing(*test) if test is not None else None
-            found = view.search(query, k, params, passing)
-            numbers.append(view.segment.numbers[found.rows])
-            scores.append(found.scores)
-            places.append(np.stack((np.full(len(found.rows), at), found.rows)).astype(np.int64))
-        dense = DenseQuery(query)
-        for at, part in enumerate(self.head.parts, start=len(self.segments)):
-            allowed = part.alive & part.passing(test[0]) if test is not None else part.alive
-            found = part.search(query, k, allowed, dense)
-            numbers.append(part.numbers[found.rows])
-            scores.append(found.scores)
-            places.append(np.stack((np.full(len(found.rows), at), found.rows)).astype(np.int64))
-        if not numbers:
+            found.append(view.search(query, k, params, passing))
+            numbers.append(view.segment.numbers[found[-1].rows])
+            ids.append(view.segment.doc_ids.__getitem__)
+        for part in self.head.parts:
+            allowed = part.alive & part.passing(*test) if test is not None else part.alive
+            found.append(part.search(query, k, allowed, dense))
+            numbers.append(part.numbers[found[-1].rows])
+            ids.append(part.doc_id)
+        if not found:
             return CollectionResult(np.empty(0, np.int64), [], np.empty(0, np.float32))
-        every = np.concatenate(scores)
+        scores = np.concatenate([result.scores for result in found])
         # Stable: the parts come in number order, and so do equal scores within one.
-        order = np.argsort(-every, kind="stable")[:k]
-        chosen = np.concatenate(places, axis=1)[:, order]
-        doc_ids = [self._doc_id(at, row) for at, row in chosen.T.tolist()]
-        return CollectionResult(np.concatenate(numbers)[order], doc_ids, every[order])
-
-    def _doc_id(self, place: int, row: int) -> str:
-        if place < len(self.segments):
-            return self.segments[place].segment.doc_ids[row]
-        return self.head.parts[place - len(self.segments)].rows[row].doc_id
+        order = np.argsort(-scores, kind="stable")[:k]
+        rows = np.concatenate([result.rows for result in found])[order].tolist()
+        ends = list(accumulate(len(result.rows) for result in found))
+        doc_ids = [
+            ids[bisect_right(ends, at)](row) for at, row in zip(order.tolist(), rows, strict=True)
+        ]
+        return CollectionResult(np.concatenate(numbers)[order], doc_ids, scores[order])
 
     def doc_ids(self, filter: Any | None = None) -> Iterator[str]:  # noqa: A002
         """Yield the ids of the live documents that pass, by number."""
@@ -161,7 +158,7 @@ class CollectionView:
             for row in rows.tolist():
                 yield view.segment.doc_ids[row]
         for part in self.head.parts:
-            words = part.alive & part.passing(test[0]) if test is not None else part.alive
+            words = part.alive & part.passing(*test) if test is not None else part.alive
             for row in np.flatnonzero(contains(words, np.arange(len(part.rows)))).tolist():
                 yield part.rows[row].doc_id
 

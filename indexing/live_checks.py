@@ -7,7 +7,7 @@ checkpoint, so its stamp is noted after each of them, and where it does not fit 
 
 *The log*: SQLite reads its write-ahead log up to the first damaged frame and drops the rest without
 a word. `check_log` tells damage from the torn end that a crash leaves: writes are synced one after
-another, so behind a frame of a finished write there is nothing torn.
+another, so before the end of a finished write there is nothing torn.
 
 What no stamp can see is decay of the medium itself; ``lsr index verify`` reads everything.
 """
@@ -190,9 +190,9 @@ def _scan_log(stream: Any, header: bytes, size: int) -> str:
     """Return what is wrong with a log, or nothing.
 
     Frames are checked one by one against the sum that the frame before *stored*, so one bad frame
-    does not spoil the rest. A bad frame is damage if good ones follow, or if the file ends with it:
-    a write that was cut off leaves a frame short, or frames of an older log (whose two salts both
-    differ) behind it.
+    does not spoil the rest. What a killed writer leaves behind the last whole write never holds the
+    end of another one (its *commit* frame), or only cut short. So it is damage if a good commit
+    frame follows a bad one, or if the file ends with a bad commit frame.
     """
     magic, _version, page_size, _sequence, salt1, salt2, sum1, sum2 = struct.unpack(">8I", header)
     big_endian = magic == _LOG_MAGIC[1]
@@ -204,22 +204,24 @@ def _scan_log(stream: Any, header: bytes, size: int) -> str:
     frame_size = 24 + page_size
     before = (sum1, sum2)
     n_frames, rest = divmod(size - 32, frame_size)
-    bad_at, ends_stale = -1, False
+    bad_at = -1
+    ends_badly = False
     for at in range(n_frames):
         frame = stream.read(frame_size)
-        of_frame = struct.unpack(">2I", frame[8:16])
-        stored = struct.unpack(">2I", frame[16:24])
-        right = of_frame == (salt1, salt2) and stored == _log_sum(
+        _page, n_pages, of_first, of_second, *stored = struct.unpack(">6I", frame[:24])
+        if of_first != salt1 and of_second != salt2:
+            # The rest is of an older log; a flipped bit would spoil one salt only.
+            return ""
+        good = (of_first, of_second) == (salt1, salt2) and tuple(stored) == _log_sum(
             frame[24:], _log_sum(frame[:8], before, big_endian=big_endian), big_endian=big_endian
         )
-        if right and bad_at >= 0:
+        is_commit = n_pages > 0
+        if good and is_commit and bad_at >= 0:
             return f"frame {bad_at} of {n_frames} differs from its checksum"
-        if not right and bad_at < 0:
+        if not good and bad_at < 0:
             bad_at = at
-        if of_frame[0] != salt1 and of_frame[1] != salt2:
-            ends_stale = True
-            break
-        before = stored
-    if bad_at >= 0 and not ends_stale and rest == 0:
+        ends_badly = is_commit and not good
+        before = (stored[0], stored[1])
+    if ends_badly and rest == 0:
         return f"frame {bad_at} of {n_frames}, in the last write, differs from its checksum"
     return ""
