@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -80,11 +81,13 @@ def encode(
     """Encode a corpus (or a query set) into sparse vectors on disk.
 
     Run again after an interruption, with the same arguments, it goes on where it stopped.
+    Models use LSR_THREADS threads.
 
     Example: `lsr encode ../shared/data/scifact.tar.zst --encoder lexical --out vectors/scifact`
     """
     from lsr.core import console
     from lsr.core.records import Document
+    from lsr.core.settings import get_settings
     from lsr.data import BadLines, FieldMap, load_dataset
     from lsr.encoders import EncodeConfig, encode_collection, prepare_encoder
     from lsr.encoders.folding import fold_encoder
@@ -109,6 +112,8 @@ def encode(
     )
     if fold:
         model = fold_encoder(model)
+    if "torch" in sys.modules:  # loaded by the encoder, if it needs it; other encoders obey alone
+        sys.modules["torch"].set_num_threads(get_settings().threads)
     config = EncodeConfig(
         max_active_dims=max_active_dims, min_weight=min_weight, shard_size=shard_size
     )

@@ -210,6 +210,10 @@ def _encode_shard(
         seconds=seconds,
     )
     work.add(number, matrix, [document.doc_id for document in shard], record)
+    logger.info(
+        "Shard %d: %d texts at %.0f/s, %.1f terms each",
+        number, matrix.n_rows, matrix.n_rows / max(seconds, 1e-9), matrix.nnz / matrix.n_rows,
+    )  # fmt: skip
     return record
 
 

@@ -3,6 +3,9 @@
 uniCOIL runs it on both sides. DeepImpact and TILDEv2 run it on documents and compose it with a
 binary `LookupQueryEncoder`. Expansion terms are text appended to the document before it is
 encoded.
+
+It is saved in our own format: sentence-transformers has no module of this kind, and loads foreign
+ones only with ``trust_remote_code``.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ query side, the torch encoders and the ONNX encoder read the same ``tokenizer.js
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ from lsr.core.vocabulary import Vocabulary
 from lsr.encoders.base import Span
 
 __all__ = ["TextTokenizer"]
+
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+"""Halves of characters, as broken JSON escapes leave them; tokenizers takes none."""
 
 _UNBOUNDED = 100_000
 """Hugging Face writes 10**30 where a tokenizer has no maximum length."""
@@ -146,6 +150,7 @@ class TextTokenizer:
         special_tokens : bool
             Add what the model expects around a text, such as [CLS] and [SEP].
         """
+        texts = [_LONE_SURROGATES.sub("\ufffd", text) for text in texts]
         tokenizer = self._tokenizer if not special_tokens else self._truncated(max_length)
         if len(texts) == 1:  # one text is not worth waking the tokenizer's thread pool
             encodings = [tokenizer.encode(texts[0], add_special_tokens=special_tokens)]
@@ -155,6 +160,7 @@ class TextTokenizer:
 
     def spans(self, text: str) -> list[Span]:
         """Return the pieces of `text` with their terms, special and unknown tokens left out."""
+        text = _LONE_SURROGATES.sub("\ufffd", text)
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         return [
             Span(start, end, term)

@@ -49,7 +49,7 @@ def test_a_broken_definition_is_named() -> None:
         TextTokenizer("{}")
 
 
-@given(st.one_of(st.sampled_from(TEXTS), st.text(max_size=40)))
+@given(st.one_of(st.sampled_from(TEXTS), st.text(st.characters(), max_size=40)))
 def test_spans_are_the_tokens_of_the_text(text: str) -> None:
     (ids,) = TOKENIZER.encode([text], max_length=10_000, special_tokens=False)
     spans = TOKENIZER.spans(text)
@@ -59,3 +59,12 @@ def test_spans_are_the_tokens_of_the_text(text: str) -> None:
     for span in spans:
         assert end <= span.start < span.end <= len(text)
         end = span.end
+
+
+@pytest.mark.parametrize("text", ["cat \ud800 dog", "\udfff", "a\0b", "🐈 cat"])
+def test_broken_characters_are_no_failure(text: str) -> None:
+    (ids,) = TOKENIZER.encode([text], max_length=20, special_tokens=False)
+    special = set(TOKENIZER.special_terms.tolist())
+    assert [s.term for s in TOKENIZER.spans(text)] == [i for i in ids.tolist() if i not in special]
+    for span in TOKENIZER.spans(text):
+        assert text[span.start : span.end].strip()
