@@ -49,9 +49,9 @@ def index_texts(
 
 
 def index_impacts(impacts: Path, work: Path, *, n_threads: int = 2) -> tuple[Path, float]:
-    """Index what `eval.impacts.write_impacts` wrote; return the index and Lucene's seconds."""
+    """Index a folder of JSON impacts (`lsr.data.interchange`); return it and Lucene's seconds."""
     extra = ["-impact", "-pretokenized"]
-    return _index(impacts / "corpus", work / "index", "JsonVectorCollection", extra, n_threads)
+    return _index(impacts, work / "index", "JsonVectorCollection", extra, n_threads)
 
 
 def search_texts(
@@ -77,12 +77,12 @@ def search_texts(
 
 
 def search_impacts(
-    index: Path, impacts: Path, k: int, work: Path, *, n_threads: int = 2
+    index: Path, topics: Path, k: int, work: Path, *, n_threads: int = 2
 ) -> RunTable:
-    """Return the run of the queries in `impacts` (``queries.tsv``)."""
+    """Return the run of the queries in a file of repeated tokens (`lsr.data.interchange`)."""
     work.mkdir(parents=True, exist_ok=True)
     extra = ["-impact", "-pretokenized"]
-    return _search(index, impacts / "queries.tsv", k, work, extra, n_threads)
+    return _search(index, topics, k, work, extra, n_threads)
 
 
 def folder_bytes(path: Path) -> int:

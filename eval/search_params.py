@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from lsr.core.config import load_config
+from indexing.storage import layout_class
+from lsr.core.config import Config, load_config
 from lsr.core.errors import ArgumentError
 
 __all__ = ["parse_params"]
 
-_CLASSES = {
-    "clustered": ("indexing.config_clustered", "ClusteredParams"),
-    "seismic": ("indexing.config_seismic", "SeismicParams"),
-}
 
-
-def parse_params(layout: str, values: Mapping[str, Any]) -> Any | None:
+def parse_params(layout: str, values: Mapping[str, Any]) -> Config | None:
     """Return the parameters of a layout; None (its defaults) for no values.
 
     Raises
     ------
     ArgumentError
         If the layout has no search parameters.
+    ArtifactFormatError
+        If this release does not know the layout.
     ConfigError
         If a name or a value is wrong; with every problem found.
     """
+    model: type[Config] | None = layout_class(layout).params_model
     if not values:
         return None
-    if layout not in _CLASSES:
+    if model is None:
         raise ArgumentError(
             f"The layout {layout!r} has no search parameters, got {', '.join(values)}."
         )
-    module, name = _CLASSES[layout]
-    return load_config(getattr(importlib.import_module(module), name), values=values)
+    return load_config(model, values=values)

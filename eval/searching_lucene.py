@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eval import impacts, lucene
+from eval import lucene
 from eval.cache import Ran, content_hash
 from eval.evaluate import truncation_of
 from eval.latency import measure_latency
@@ -16,8 +16,9 @@ from eval.sparsity import measure_sparsity
 from eval.systems import LuceneBm25System, LuceneImpactSystem
 from eval.workbench import Workbench
 from indexing.threads import resolve_threads
-from lsr.core.sparse import SparseMatrix
-from lsr.data import VectorCollection
+from lsr.data.interchange import to_impacts
+from lsr.data.interchange.anserini import write_anserini, write_topics
+from lsr.data.vector_jsonl import iter_rows
 from lsr.encoders import load_encoder
 
 __all__ = ["search_lucene_bm25", "search_lucene_impacts"]
@@ -66,23 +67,18 @@ def search_lucene_impacts(bench: Workbench, system: LuceneImpactSystem) -> Ran:
         }
     )
     work = bench.cache.folder("lucene", key)
+    tokens = vectors.vocabulary.tokens
+    topics = work / "queries.tsv"
     if not (work / "done").is_file():
         shutil.rmtree(work, ignore_errors=True)
-        impacts.write_impacts(
-            work / "impacts",
-            _shards_with_ids(vectors),
-            queries,
-            bench.topics.query_ids,
-            vectors.vocabulary,
-            idf=vectors.manifest.details["idf"],
-            encoder=system.encoder,
-            scale=scale,
-            query_scale=query_scale,
-        )
-        _finish(work, lucene.index_impacts(work / "impacts", work, n_threads=threads)[1])
+        (work / "corpus").mkdir(parents=True)
+        write_anserini(iter_rows(vectors), tokens, work / "corpus" / "documents.jsonl", scale=scale)
+        rows = zip(bench.topics.query_ids, queries, strict=True)
+        write_topics(rows, tokens, topics, scale=query_scale)
+        _finish(work, lucene.index_impacts(work / "corpus", work, n_threads=threads)[1])
     index = work / "index"
     run = lucene.search_impacts(
-        index, work / "impacts", bench.collection.k, work / "search", n_threads=threads
+        index, topics, bench.collection.k, work / "search", n_threads=threads
     )
     known = Efficiency(
         index_bytes={"lucene": lucene.folder_bytes(index)},
@@ -91,16 +87,11 @@ def search_lucene_impacts(bench: Workbench, system: LuceneImpactSystem) -> Ran:
     )
     if bench.options.timing:
         searcher = lucene.LuceneSearcher(index, "impact")
-        tokens = vectors.vocabulary.tokens
-        prepared = [
-            searcher.prepare(
-                {
-                    tokens[term]: int(weight)
-                    for term, weight in zip(row.terms.tolist(), row.weights.tolist(), strict=True)
-                }
-            )
-            for row in impacts.quantise(queries, scale=query_scale)
-        ]
+        prepared = []
+        for row in queries:
+            impacts = to_impacts(row, query_scale)
+            pairs = zip(impacts.terms.tolist(), impacts.weights.tolist(), strict=True)
+            prepared.append(searcher.prepare({tokens[t]: int(weight) for t, weight in pairs}))
         known = _timed(bench, searcher, prepared, known)
     return Ran(run, known, truncation_of(encoder))
 
@@ -127,9 +118,3 @@ def _finish(work: Path, seconds: float) -> None:
 
 def _seconds(work: Path) -> float:
     return float((work / "done").read_text(encoding="ascii"))
-
-
-def _shards_with_ids(vectors: VectorCollection) -> Iterator[tuple[SparseMatrix, list[str]]]:
-    ids = iter(vectors.doc_ids())
-    for shard in vectors.shards():
-        yield shard, [next(ids) for _ in range(shard.n_rows)]

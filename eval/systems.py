@@ -20,9 +20,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from eval.impacts import DEFAULT_SCALE
 from indexing.config import IndexConfig
 from lsr.core.config import Config
+from lsr.data.interchange import DEFAULT_SCALE
 
 __all__ = [
     "ConvexSystem",

@@ -25,6 +25,7 @@ from indexing.jit import read_only
 from indexing.source import MatrixSource, RowSource, row_chunks
 from indexing.threads import ScratchPool, resolve_threads, run_parallel
 from lsr.core.artifact import ArtifactWriter, open_array
+from lsr.core.config import Config
 from lsr.core.errors import ArgumentError
 from lsr.core.manifest import Manifest
 from lsr.core.sparse import (
@@ -69,7 +70,7 @@ class ExactIndex:
     """
 
     kind: ClassVar[str] = "exact"
-    params_model: ClassVar[None] = None
+    params_model: ClassVar[type[Config] | None] = None
 
     def __init__(
         self,

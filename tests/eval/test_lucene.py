@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from eval.evaluate import load_topics
-from eval.impacts import quantise, write_impacts
 from eval.lucene import (
     LuceneSearcher,
     index_impacts,
@@ -19,7 +18,8 @@ from eval.lucene import (
 )
 from indexing.exact import ExactIndex
 from lsr.core.sparse import SparseMatrix
-from lsr.core.vocabulary import Vocabulary
+from lsr.data.interchange import DEFAULT_SCALE, to_impacts
+from lsr.data.interchange.anserini import write_anserini, write_topics
 from tests.helpers.evaluation import DOCUMENTS, SmallDataset
 
 pytestmark = pytest.mark.skipif(
@@ -47,14 +47,18 @@ def test_impact_search_is_our_exact_search(tmp_path: Path, rng: np.random.Genera
     documents, queries = SparseMatrix.from_scipy(dense), SparseMatrix.from_scipy(asked)
     doc_ids = [f"d{n:03d}" for n in range(n_documents)]
     query_ids = [f"q{n}" for n in range(n_queries)]
-    vocabulary = Vocabulary([f"##t{n}" for n in range(size)])
-    impacts = write_impacts(
-        tmp_path / "impacts", [(documents, doc_ids)], queries, query_ids, vocabulary,
-        idf="none", encoder="random",
-    )  # fmt: skip
-    index, _ = index_impacts(impacts, tmp_path, n_threads=1)
-    run = search_impacts(index, impacts, 10, tmp_path / "search", n_threads=1)
-    ours = ExactIndex.from_matrix(quantise(documents)).search_batch(quantise(queries), 10)
+    tokens = [f"##t{n}" for n in range(size)]
+    (tmp_path / "corpus").mkdir()
+    corpus, topics = tmp_path / "corpus" / "documents.jsonl", tmp_path / "queries.tsv"
+    write_anserini(zip(doc_ids, documents, strict=True), tokens, corpus)
+    write_topics(zip(query_ids, queries, strict=True), tokens, topics)
+    index, _ = index_impacts(tmp_path / "corpus", tmp_path, n_threads=1)
+    run = search_impacts(index, topics, 10, tmp_path / "search", n_threads=1)
+    whole = [
+        SparseMatrix.from_rows((to_impacts(v, DEFAULT_SCALE) for v in m), size)
+        for m in (documents, queries)
+    ]
+    ours = ExactIndex.from_matrix(whole[0]).search_batch(whole[1], 10)
     for at, query_id in enumerate(query_ids):
         docs, scores = run.results(query_id)
         found = ours[at]
