@@ -33,7 +33,7 @@ def equal(ours: Any, twin: Any) -> None:
         np.testing.assert_array_equal(left, right)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(sparse_matrices(SIZE))
 def test_order_rows(matrix: SparseMatrix) -> None:
     def run(module: ModuleType) -> Any:
@@ -51,7 +51,7 @@ def test_order_rows(matrix: SparseMatrix) -> None:
     equal(run(kernels_forward), run(reference_seismic))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(sparse_matrices(SIZE, min_rows=1), st.data())
 def test_pruning_kernels(matrix: SparseMatrix, data: st.DataObject) -> None:
     forward = build_forward(MatrixSource(matrix), in_memory, n_threads=1)
@@ -82,7 +82,7 @@ def test_pruning_kernels(matrix: SparseMatrix, data: st.DataObject) -> None:
     equal(run(kernels_seismic_build), run(reference_seismic))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(1, 600), max_size=60), st.integers(1, 70))
 def test_cap_list(bits: list[int], cap: int) -> None:
     rows = np.arange(len(bits), dtype=np.int32) * 3
@@ -95,7 +95,7 @@ def test_cap_list(bits: list[int], cap: int) -> None:
     equal(run(kernels_seismic_build), run(reference_seismic))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(sparse_matrices(SIZE, min_rows=1), st.data())
 def test_cluster_and_summarise(matrix: SparseMatrix, data: st.DataObject) -> None:
     forward = build_forward(MatrixSource(matrix), in_memory, n_threads=1)
@@ -228,7 +228,7 @@ def layouts(data: st.DataObject) -> SeismicLayout:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(sparse_matrices(SIZE, min_rows=1, max_rows=60), sparse_matrices(SIZE, max_rows=4), st.data())
 def test_seismic_search(
     documents: SparseMatrix, queries: SparseMatrix, data: st.DataObject
@@ -263,7 +263,7 @@ def test_seismic_search_with_neighbours(rng: np.random.Generator) -> None:
         equal(ours, twin)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(sparse_matrices(SIZE, min_rows=1), sparse_matrices(SIZE, min_rows=1, max_rows=1))
 def test_forward_scores(documents: SparseMatrix, queries: SparseMatrix) -> None:
     forward = build_forward(MatrixSource(documents), in_memory, n_threads=1)

@@ -49,7 +49,7 @@ def integral(matrix: SparseMatrix) -> SparseMatrix:
     return SparseMatrix(matrix.indptr, matrix.terms, weights, matrix.shape)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(sparse_matrices(SIZE, max_rows=60), sparse_vectors(SIZE), st.integers(1, 70))
 def test_nothing_pruned_full_summaries_all_terms_is_exact_search(
     documents: SparseMatrix, query: SparseVector, k: int
@@ -66,7 +66,7 @@ def test_nothing_pruned_full_summaries_all_terms_is_exact_search(
         assert found.scores.tolist() == expected.scores.tolist()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(sparse_matrices(SIZE, min_rows=1, max_rows=60), st.floats(0.05, 1))
 def test_a_full_summary_bounds_every_document_of_its_block(
     documents: SparseMatrix, fraction: float
