@@ -139,7 +139,7 @@ class Workbench:
 
     def vectors(self, encoder: str) -> VectorCollection:
         """Return the collection encoded; its query side is beside it."""
-        from lsr.encoders import encode_collection, prepare_encoder
+        from lsr.encoders import EncodeConfig, encode_collection, prepare_encoder
 
         spec = resolve_model(encoder, self.options.models)
         key = content_hash({"encoder": self.encoder_key(spec), "texts": self.documents_hash})
@@ -160,6 +160,8 @@ class Workbench:
                     model,
                     self.dataset.documents(),
                     path,
+                    # What an interruption can cost; on a slow machine minutes.
+                    config=EncodeConfig(shard_size=1024),
                     batch_size=self.options.batch_size,
                     source=self.dataset.name,
                     advance=advance,
