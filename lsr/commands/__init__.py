@@ -1,4 +1,4 @@
-"""The verbs that belong to `lsr` itself: data, vectors, encode, train."""
+"""The verbs that belong to `lsr` itself: data, vectors, encode, encoder, train."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Mount the verbs on the root command."""
-    from lsr.commands import data, encode, train, vectors
+    from lsr.commands import data, encode, encoder, train, vectors
 
-    for module in (data, vectors, encode, train):
+    for module in (data, vectors, encode, encoder, train):
         module.register(app)

@@ -11,15 +11,23 @@ import importlib.util
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lsr.core.errors import ArgumentError, MissingDependencyError, ModelFormatError
+from lsr.core.errors import (
+    ArgumentError,
+    EncoderError,
+    MissingDependencyError,
+    ModelFormatError,
+)
 from lsr.core.sparse import Float32Array
-from lsr.encoders.folder import write_encoder_folder
+from lsr.encoders.base import QueryEncoder
+from lsr.encoders.composed import ComposedEncoder
+from lsr.encoders.folder import EncoderFolder, write_encoder_folder
+from lsr.encoders.inference_free import LookupQueryEncoder
 from lsr.encoders.onnx_encoder import MODEL_NAME, OnnxEncoder
 from lsr.encoders.onnx_quantize import (
     halve_storage,
@@ -30,13 +38,18 @@ from lsr.encoders.onnx_quantize import (
 from lsr.encoders.splade import MaskedLMEncoder
 from lsr.encoders.torch_sides import MaskedLMSide
 
-__all__ = ["Weights", "save_onnx"]
+__all__ = ["save_light", "save_onnx"]
 
-Weights = Literal["float32", "float16", "int8"]
 _OPSET = 17
 
 
-def save_onnx(encoder: MaskedLMEncoder, path: Path, *, weights: Weights = "float32") -> None:
+def save_onnx(
+    encoder: MaskedLMEncoder,
+    path: Path,
+    *,
+    name: str | None = None,
+    weights: str = "float32",
+) -> None:
     """Write `encoder` as a folder that `OnnxEncoder` runs without torch.
 
     Parameters
@@ -45,6 +58,8 @@ def save_onnx(encoder: MaskedLMEncoder, path: Path, *, weights: Weights = "float
         Either side of it, or both. Left on the CPU.
     path : Path
         The new folder.
+    name : str, optional
+        How the new encoder is called; as the old one otherwise.
     weights : {"float32", "float16", "int8"}
         ``"float16"`` halves the file and computes in float32; ``"int8"`` quarters it and computes
         in integers: faster on most processors, at a small loss. See `lsr.encoders.onnx_quantize`.
@@ -83,12 +98,52 @@ def save_onnx(encoder: MaskedLMEncoder, path: Path, *, weights: Weights = "float
     write_encoder_folder(
         path,
         kind=OnnxEncoder.kind,
-        name=encoder.name,
+        name=name or encoder.name,
         config=config,
         arrays={},
         tokenizer_json=encoder.tokenizer.definition,
         fill=fill,
     )
+
+
+def save_light(
+    encoder: QueryEncoder, path: Path, *, name: str | None = None, weights: str = "int8"
+) -> None:
+    """Write a whole encoder that runs without torch: ONNX documents, its query table as it is.
+
+    Parameters
+    ----------
+    encoder : MaskedLMEncoder or ComposedEncoder
+        A siamese masked-LM, or a masked-LM document side with a query table.
+    path : Path
+        The new folder.
+    name : str, optional
+        How the new encoder is called; as the old one otherwise.
+    weights : {"float32", "float16", "int8"}
+        As for `save_onnx`.
+
+    Raises
+    ------
+    EncoderError
+        If the encoder is of another kind.
+    """
+    if isinstance(encoder, MaskedLMEncoder):
+        save_onnx(encoder, path, name=name, weights=weights)
+        return
+    if not (
+        isinstance(encoder, ComposedEncoder)
+        and isinstance(encoder.query, LookupQueryEncoder)
+        and isinstance(encoder.document, MaskedLMEncoder)
+    ):
+        raise EncoderError(
+            f"The encoder {encoder.name!r} cannot be exported to run without torch.",
+            hint="A masked-LM can, alone or with a query table.",
+        )
+    name = name or encoder.name
+    with TemporaryDirectory() as folder:
+        save_onnx(encoder.document, Path(folder) / "document", weights=weights)
+        document = OnnxEncoder.from_folder(EncoderFolder(Path(folder) / "document"))
+        ComposedEncoder(encoder.query, document, name=name).save(path)
 
 
 class _Hidden(nn.Module):

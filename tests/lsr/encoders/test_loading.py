@@ -12,7 +12,7 @@ from lsr.core.errors import (
     EncoderNotFoundError,
     ModelFormatError,
 )
-from lsr.encoders import Encoder, LexicalEncoder, load_encoder, prepare_encoder
+from lsr.encoders import Encoder, LexicalEncoder, load_encoder, loading, prepare_encoder
 from lsr.encoders.composed import ComposedEncoder
 from lsr.encoders.inference_free import LookupQueryEncoder
 from lsr.encoders.loading import shorten
@@ -24,6 +24,19 @@ def test_an_encoder_that_does_not_ship_is_named_with_what_does() -> None:
         load_encoder("no-such-encoder")
     with pytest.raises(EncoderNotFoundError, match="Did you mean 'lexical'"):
         load_encoder("lexicl")
+
+
+def test_a_shipped_encoder_is_known_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(EncoderNotFoundError, match="Known names: .*lexical"):
+        load_encoder("lsr-test")
+    monkeypatch.setattr(loading, "_SHIPPED", tmp_path)
+    fitted = LexicalEncoder.fit(["one cat", "two dogs"])
+    fitted.save(tmp_path / "lsr-test")
+    assert load_encoder("lsr-test").fingerprint == fitted.fingerprint
+    with pytest.raises(EncoderNotFoundError, match="Did you mean 'lsr-test'"):
+        load_encoder("lsr-tests")
 
 
 def test_lexical_alone_says_that_it_must_be_fitted() -> None:

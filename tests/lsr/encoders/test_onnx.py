@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from lsr.core.errors import ArgumentError, ModelFormatError
+from lsr.core.errors import ArgumentError, EncoderError, ModelFormatError
 from lsr.encoders import load_encoder
 from lsr.encoders.batched import TextOptions
 from lsr.encoders.composed import ComposedEncoder
@@ -162,3 +162,25 @@ def test_small_graphs_are_near(
 def test_unknown_storage_is_refused(torch_encoder: MaskedLMEncoder, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="int4"):
         save(torch_encoder, tmp_path / "x", "int4")
+
+
+def test_a_whole_encoder_is_exported(torch_encoder: MaskedLMEncoder, tmp_path: Path) -> None:
+    from lsr.encoders.onnx_export import save_light
+
+    query = LookupQueryEncoder.binary(torch_encoder.tokenizer, name="ones")
+    pair = ComposedEncoder(query, torch_encoder, name="pair")
+    save_light(pair, tmp_path / "pair", weights="float32")
+    made = load_encoder(tmp_path / "pair")
+    assert isinstance(made, ComposedEncoder)
+    assert isinstance(made.document, OnnxEncoder)
+    assert (made.name, made.query.name) == ("pair", "ones")
+    assert made.encode_queries(TEXTS) == pair.encode_queries(TEXTS)
+    np.testing.assert_allclose(
+        made.encode_documents(TEXTS).to_scipy().toarray(),
+        pair.encode_documents(TEXTS).to_scipy().toarray(),
+        atol=1e-4,
+    )
+    save_light(torch_encoder, tmp_path / "siamese", name="small")
+    assert load_encoder(tmp_path / "siamese").name == "small"
+    with pytest.raises(EncoderError, match="cannot be exported"):
+        save_light(query, tmp_path / "no")
