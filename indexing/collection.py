@@ -356,7 +356,7 @@ class Collection(CollectionKeeper):
             made = build_segment(
                 self._segments_folder,
                 segment_rows,
-                self.config.index,
+                self.config,
                 types,
                 vocabulary_size=self.vocabulary_size,
                 n_threads=self._n_threads,

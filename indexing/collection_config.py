@@ -19,7 +19,11 @@ class CollectionConfig(Config):
     Attributes
     ----------
     index : IndexConfig
-        The layout of sealed segments. The head, the newest documents, is always exact.
+        The layout of sealed segments of at least `exact_below` documents. The head, the newest
+        documents, is always exact.
+    exact_below : int
+        Smaller segments are exact, whatever the layout: they are built in no time and searched as
+        fast. Higher: faster sealing, higher recall; lower: faster search of middling segments.
     fields : dict of str to str
         Types of metadata fields; others take the type of their first value
         (`indexing.filters_fields`).
@@ -38,6 +42,7 @@ class CollectionConfig(Config):
     """
 
     index: IndexConfig = IndexConfig()
+    exact_below: Annotated[int, Field(ge=0)] = 20_000
     fields: dict[str, FieldType] = Field(default_factory=dict)
     seal_at: Annotated[int, Field(ge=1, le=1_000_000)] = 8_192
     merge_factor: Annotated[int, Field(ge=2, le=64)] = 8

@@ -116,7 +116,7 @@ def build_range(
 
     started = time.perf_counter()
     row = build_segment(
-        folder, rows(), config.index, types, vocabulary_size=vocabulary_size, n_threads=n_threads
+        folder, rows(), config, types, vocabulary_size=vocabulary_size, n_threads=n_threads
     )
     if row is None:
         return None

@@ -336,6 +336,7 @@ class CollectionReader:
             "segments": [
                 {
                     "name": v.segment.row.name,
+                    "layout": v.segment.index.kind,
                     "n_rows": v.segment.n_rows,
                     "n_alive": v.n_alive,
                     "bytes": sum(v.segment.index.bytes_by_part().values()),

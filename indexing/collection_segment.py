@@ -30,8 +30,9 @@ from typing import Any
 import numpy as np
 
 from indexing.base import SearchResult, SparseIndex
+from indexing.collection_config import CollectionConfig
 from indexing.collection_head import HeadRow, best_rows
-from indexing.config import IndexConfig
+from indexing.config import ExactLayout
 from indexing.exact import ExactIndex
 from indexing.filters import NO_FILTER, all_rows, clear_rows, contains, count_rows, rows_of
 from indexing.filters_columns import ColumnBuilder, Columns
@@ -62,15 +63,16 @@ _CACHED_FILTERS = 64
 # row. Measured on 125,000 passages, AMD Zen 3: 0.9 to 1.6, and 14 (2 % of the rows) to 33 (0.01 %).
 _NS_A_POSTING = 1.2
 _NS_A_LOOKUP = 25.0
-# Share of passing rows up to which an approximate segment is searched exactly: a traversal led by
-# all rows finds few of them, and scoring them all costs no more.
+# Share of passing rows up to which an approximate segment is searched in its exact mode: a traversal
+# led by all rows finds few of them, and the exact one costs no more there (benchmarks/filters.py).
+_NARROW_SHARES = {"clustered": 0.1}
 _NARROW_SHARE = 0.02
 
 
 def build_segment(
     folder: Path,
     rows: Iterable[HeadRow],
-    config: IndexConfig,
+    config: CollectionConfig,
     types: Mapping[str, str],
     *,
     vocabulary_size: int,
@@ -98,7 +100,7 @@ def _build(
     spool: Path,
     folder: Path,
     rows: Iterable[HeadRow],
-    config: IndexConfig,
+    config: CollectionConfig,
     types: Mapping[str, str],
     vocabulary_size: int,
     n_threads: int | None,
@@ -123,17 +125,20 @@ def _build(
             (len(doc_ids), vocabulary_size),
         )
     )
+    index = config.index
+    if source.n_documents < config.exact_below:
+        index = index.model_copy(update={"layout": ExactLayout()})
     name = f"segment-{numbers[0]:012d}-{uuid.uuid4().hex[:8]}"
     manifest = Manifest.new(
         "segment",
         SEGMENT_FORMAT,
-        details={"layout": config.layout.kind, "nnz": source.nnz},
-        config=config.model_dump(mode="json"),
-        seed=config.seed,
+        details={"layout": index.layout.kind, "nnz": source.nnz},
+        config=index.model_dump(mode="json"),
+        seed=index.seed,
     )
     with write_artifact(folder / name, manifest, overwrite=False) as writer:
         manifest.details.update(
-            layout_class(config.layout.kind).build(source, writer, config, n_threads=n_threads)
+            layout_class(index.layout.kind).build(source, writer, index, n_threads=n_threads)
         )
         writer.array("numbers", np.frombuffer(numbers, dtype=np.int64))
         StringTable.from_strings(doc_ids).write(writer, "ids")
@@ -351,6 +356,8 @@ class SegmentView:
     ) -> SearchResult:
         """Return the best live rows, of those that pass where there is a filter."""
         index = self.segment.index
+        # Small segments are exact, whatever the collection's layout is.
+        params = params if index.params_model is not None else None
         if passing is None:
             return index.search(
                 query, k, params=params, allowed=self.alive if len(self.alive) else None
@@ -365,7 +372,7 @@ class SegmentView:
         if index.params_model is None:
             return index.search(query, k, allowed=allowed)
         exact = index.params_model.model_validate({"exact": True})
-        if passing.count <= _NARROW_SHARE * self.segment.n_rows:
+        if passing.count <= _NARROW_SHARES.get(index.kind, _NARROW_SHARE) * self.segment.n_rows:
             return index.search(query, k, params=exact, allowed=allowed)
         found = index.search(query, k, params=params, allowed=allowed)
         if len(found.rows) < min(k, passing.count):

@@ -379,14 +379,14 @@ def test_the_query_side_travels_with_it(folder: Path) -> None:
         assert live.fields == {}
 
 
-@pytest.mark.parametrize("kind", ["seismic"])
+@pytest.mark.parametrize("kind", ["seismic", "clustered"])
 def test_approximate_segments_serve_filters_and_deletions(
     folder: Path, rng: np.random.Generator, kind: str
 ) -> None:
     matrix = random_matrix(rng, 900, N_TERMS, 9)
     docs = [Document(f"d-{n}", "", "", {"year": n % 40, "day": "2026-01-01"}) for n in range(900)]
     index = {"layout": {"kind": kind}}
-    with create(folder / "live", index=index) as live:
+    with create(folder / "live", index=index, exact_below=200) as live:
         live.load([(docs[:500], matrix.rows(0, 500)), (docs[500:800], matrix.rows(500, 800))])
         live.upsert(docs[800:], matrix.rows(800, 900))
         live.delete([f"d-{n}" for n in range(0, 900, 3)])
@@ -408,7 +408,11 @@ def test_approximate_segments_serve_filters_and_deletions(
                 if raw == {"equals": {"year": 7}}:
                     best = sorted(positive.values(), reverse=True)[:10]
                     np.testing.assert_allclose(found.scores, best, rtol=2e-3)
+        live.seal()
+        assert [s["layout"] for s in live.stats()["segments"]] == [kind, kind, "exact"]
+        assert len(live.search(query, 10)) == 10
         live.merge()
+        assert [s["layout"] for s in live.stats()["segments"]] == [kind]
         assert len(live.search(query, 1000)) == sum(score > 0 for score in scores)
-        with pytest.raises(ArgumentError, match="takes SeismicParams, got dict"):
+        with pytest.raises(ArgumentError, match=f"takes {kind.title()}Params, got dict"):
             live.search(query, params={})
