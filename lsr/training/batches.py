@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lsr.core.errors import ArgumentError
+from lsr.core.errors import ArgumentError, TrainingError
 from lsr.training.config import TeacherConfig, TrainConfig
-from lsr.training.pairs import PairTable
+from lsr.training.cross_encoder import CrossEncoder
+from lsr.training.pair_table import PairTable
 from lsr.training.teachers import (
     DenseTable,
     SparseTable,
@@ -89,6 +90,9 @@ class Sampler:
             )
         known = np.concatenate([self._pairs, np.asarray(pairs.held_out, dtype=np.int64)])
         self._known = np.unique(known[:, 0] * self._n_passages + known[:, 1])
+        self._listed: NDArray[np.int32] | None = None
+        if pairs.lists is not None:
+            self._listed = pairs.lists.negatives(self._known, self._n_passages)
         self._epoch = -1
         self._order = np.empty(0, dtype=np.int64)
 
@@ -124,22 +128,28 @@ class Sampler:
         documents[:, 0] = pairs[:, 1]
         if extra:
             documents[:, 1:] = rng.integers(self._n_passages, size=(n, extra))
-            if self._negatives is not None:
-                mined = np.asarray(self._negatives[pairs[:, 0]], dtype=np.int64)
-                # Random keys put the valid ones into random order in front.
-                keys = np.where(mined >= 0, rng.random(mined.shape), 2.0)
-                picked = np.argsort(keys, axis=1)[:, :extra]
-                drawn = np.take_along_axis(mined, picked, axis=1)
-                width = drawn.shape[1]
-                documents[:, 1 : 1 + width] = np.where(
-                    drawn >= 0, drawn, documents[:, 1 : 1 + width]
-                )
+            # Mined negatives replace random passages; those that came with the data, both.
+            for table in (self._negatives, self._listed):
+                if table is not None:
+                    _draw(np.asarray(table[pairs[:, 0]], dtype=np.int64), documents[:, 1:], rng)
         flat = documents.reshape(-1)
         keys = pairs[:, :1] * self._n_passages + flat[None, :]
         at = np.searchsorted(self._known, keys)
         at = np.minimum(at, len(self._known) - 1)
         positives = self._known[at] == keys
         return BatchRows(pairs[:, 0].copy(), flat, positives)
+
+
+def _draw(
+    candidates: NDArray[np.int64], places: NDArray[np.int64], rng: np.random.Generator
+) -> None:
+    """Fill `places` with random valid candidates of their row, from the left, in place."""
+    # Random keys put the valid ones into random order in front.
+    keys = np.where(candidates >= 0, rng.random(candidates.shape), 2.0)
+    picked = np.argsort(keys, axis=1)[:, : places.shape[1]]
+    drawn = np.take_along_axis(candidates, picked, axis=1)
+    width = drawn.shape[1]
+    places[:, :width] = np.where(drawn >= 0, drawn, places[:, :width])
 
 
 class TeacherPanel:
@@ -152,7 +162,8 @@ class TeacherPanel:
     tables : dict
         Opened tables by the teacher's name; BM25 needs none.
     pairs : PairTable
-        For BM25: tokens, idf, mean length.
+        For BM25 its tokens, idf and mean length; for the teacher ``scores`` its lists; for a
+        cross-encoder its tokens.
     device : torch.device
         Where scores are computed.
     """
@@ -178,13 +189,33 @@ class TeacherPanel:
             self._mean_length = float(pairs.passages.lengths().mean())
             self._size = pairs.vocabulary_size
 
+        self._scored: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None
+        self._n_passages = len(pairs.passages)
+        if any(t.kind == "scores" for t in self._teachers):
+            self._scored = _scored_keys(pairs)
+        self._cross = {
+            t.name: CrossEncoder(t, pairs, device)
+            for t in self._teachers
+            if t.kind == "cross-encoder"
+        }
+        self.own_only = self._scored is not None or bool(self._cross)
+        self._group = config.documents_per_query
+
     def __bool__(self) -> bool:
         return bool(self._teachers)
 
     @torch.no_grad()
     def scores(self, rows: BatchRows) -> Tensor:
-        """Return the mixture over the whole batch, float32, shape (N, N · G)."""
+        """Return the mixture, float32, shape (N, N · G): over the whole batch.
+
+        Where a teacher knows the own documents only (`own_only`), over those, shape (N, G).
+        """
         parts = [(t.weight, self._score(t, rows)) for t in self._teachers]
+        if self.own_only:
+            n, g = len(rows.queries), self._group
+            at = torch.arange(n, device=self._device)[:, None] * g
+            columns = at + torch.arange(g, device=self._device)
+            parts = [(w, s if s.shape[1] == g else s.gather(1, columns)) for w, s in parts]
         return normalised_mixture(parts, self._scale)
 
     def _score(self, teacher: TeacherConfig, rows: BatchRows) -> Tensor:
@@ -195,12 +226,47 @@ class TeacherPanel:
             tf = term_counts(documents.ids, documents.mask, size=self._size, special=self._special)
             d = bm25_weights(tf, k1=teacher.k1, b=teacher.b, mean_length=self._mean_length)
             return (q * self._idf) @ d.T
+        if teacher.kind == "scores":
+            return self._listed(rows)
+        if teacher.kind == "cross-encoder":
+            own = rows.documents.reshape(len(rows.queries), -1)
+            return self._cross[teacher.name].scores(rows.queries, own)
         table = self._tables[teacher.name]
         q = table.side("queries", rows.queries, self._device)
         d = table.side("passages", rows.documents, self._device)
         if self._device.type == "cpu":
             q, d = q.float(), d.float()
         return (q @ d.T).float()
+
+    def _listed(self, rows: BatchRows) -> Tensor:
+        assert self._scored is not None
+        keys, scores = self._scored
+        own = rows.documents.reshape(len(rows.queries), -1)
+        wanted = rows.queries[:, None] * self._n_passages + own
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        if (keys[at] != wanted).any():
+            row = int(np.flatnonzero((keys[at] != wanted).any(axis=1))[0])
+            raise TrainingError(
+                f"Query row {int(rows.queries[row])} has no {own.shape[1]} scored passages, which "
+                "the teacher of kind 'scores' needs.",
+                hint="Lower documents_per_query, or train on scored lists only.",
+            )
+        return torch.from_numpy(scores[at]).to(self._device)
+
+
+def _scored_keys(pairs: PairTable) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return ``query · n_passages + passage`` of every scored candidate, ascending, and scores."""
+    if pairs.lists is None:
+        raise TrainingError(
+            "The teacher of kind 'scores' needs data with scores.", hint="Set data.examples."
+        )
+    counts = np.diff(pairs.lists.offsets)
+    query = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    scores = np.asarray(pairs.lists.scores)
+    there = ~np.isnan(scores)
+    keys = query[there] * len(pairs.passages) + np.asarray(pairs.lists.passages)[there]
+    order = np.argsort(keys, kind="stable")
+    return keys[order], scores[there][order]
 
 
 def prefetch(

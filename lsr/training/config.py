@@ -16,8 +16,10 @@ from lsr.core.config import Config
 __all__ = [
     "BM25Teacher",
     "ControllerConfig",
+    "CrossEncoderTeacher",
     "DataConfig",
     "DenseTeacher",
+    "ExamplesConfig",
     "ExecutionConfig",
     "InfoNCEConfig",
     "KLConfig",
@@ -27,7 +29,7 @@ __all__ = [
     "NegativesConfig",
     "OptimizerConfig",
     "RegularizerConfig",
-    "ScoreFileTeacher",
+    "ScoresTeacher",
     "SentenceQueries",
     "SparseTeacher",
     "TeacherConfig",
@@ -60,6 +62,39 @@ class SentenceQueries(Config):
     max_tokens: int = Field(default=40, ge=4)
 
 
+class ExamplesConfig(Config):
+    """Examples with negatives, maybe scored, in one of the forms in which they are published.
+
+    Attributes
+    ----------
+    form : str
+        ``texts`` (JSON lines with query, positives, negatives, scores), ``text-triples`` (MS
+        MARCO's TSV); by ids of `dataset`: ``id-triples`` (MS MARCO's, or MarginMSE's with
+        scores), ``scored-lists`` (ColBERTv2's), ``hard-negatives`` (sentence-transformers'),
+        ``split`` (the judgements of a split of the data set).
+    path : Path, optional
+        The file.
+    dataset : str, optional
+        Name or folder of the data set that has the texts.
+    split : str
+        For ``split``.
+    source : str, optional
+        Name of the source; the file's or the data set's own otherwise.
+    n_negatives : int, optional
+        For ``hard-negatives``: at most so many of each system.
+    skip_missing : bool
+        Leave out what a reduced collection lacks.
+    """
+
+    form: Literal["texts", "text-triples", "id-triples", "scored-lists", "hard-negatives", "split"]
+    path: Path | None = None
+    dataset: str | None = None
+    split: str = "train"
+    source: str | None = None
+    n_negatives: int | None = Field(default=None, ge=1)
+    skip_missing: bool = False
+
+
 class DataConfig(Config):
     """Training pairs and how they are cut.
 
@@ -67,6 +102,8 @@ class DataConfig(Config):
     ----------
     pairs : tuple of Path
         JSON-lines files, or folders of them, with ``query``, ``positive``, ``source``.
+    examples : tuple of ExamplesConfig
+        Queries with negatives and, maybe, scores (the teacher of kind ``scores``).
     exclude_sources : tuple of str
         Sources that are left out (licences, leakage).
     source_weights : dict of float
@@ -80,6 +117,7 @@ class DataConfig(Config):
     """
 
     pairs: tuple[Path, ...] = ()
+    examples: tuple[ExamplesConfig, ...] = ()
     exclude_sources: tuple[str, ...] = ()
     source_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     max_pairs_per_source: int | None = Field(default=None, ge=1)
@@ -171,18 +209,24 @@ class BM25Teacher(_Teacher):
     b: float = Field(default=0.4, ge=0, le=1)
 
 
-class ScoreFileTeacher(_Teacher):
-    """Scores computed before (by a cross-encoder, say), for a query's own candidates.
-
-    JSON lines ``{"query": text, "passages": [text, …], "scores": [float, …]}``.
-    """
+class ScoresTeacher(_Teacher):
+    """The scores that come with data.examples, computed before by a cross-encoder, say."""
 
     kind: Literal["scores"] = "scores"
-    path: Path
+
+
+class CrossEncoderTeacher(_Teacher):
+    """A sequence classifier with one output, run live on a query's own documents."""
+
+    kind: Literal["cross-encoder"] = "cross-encoder"
+    model: str
+    max_tokens: int = Field(default=256, ge=16)
+    batch_pairs: int = Field(default=256, ge=1)
 
 
 TeacherConfig = Annotated[
-    DenseTeacher | SparseTeacher | BM25Teacher | ScoreFileTeacher, Field(discriminator="kind")
+    DenseTeacher | SparseTeacher | BM25Teacher | ScoresTeacher | CrossEncoderTeacher,
+    Field(discriminator="kind"),
 ]
 
 
@@ -417,7 +461,9 @@ class TrainConfig(Config):
             }
         )
         teachers = tuple(
-            t.model_copy(update={"model": found(t.model)}) if t.kind in ("dense", "sparse") else t
+            t.model_copy(update={"model": found(t.model)})
+            if t.kind in ("dense", "sparse", "cross-encoder")
+            else t
             for t in self.teachers
         )
         return self.model_copy(update={"model": model, "teachers": teachers})
@@ -432,7 +478,7 @@ class TrainConfig(Config):
         distils = [loss for loss in self.losses if loss.kind != "info-nce"]
         if distils and not self.teachers:
             raise ValueError(f"the loss {distils[0].kind!r} needs a teacher")
-        own_only = [t.name for t in self.teachers if t.kind == "scores"]
+        own_only = [t.name for t in self.teachers if t.kind in ("scores", "cross-encoder")]
         if own_only and any(getattr(x, "candidates", "own") == "batch" for x in distils):
             raise ValueError(f"{own_only[0]!r} scores own candidates only: set candidates = 'own'")
         if self.controller is not None and self.document_regularizer is None:

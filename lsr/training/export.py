@@ -26,7 +26,7 @@ from lsr.encoders.torch_encoder import TextOptions
 from lsr.encoders.torch_sides import LookupSide, MaskedLMSide
 from lsr.training.config import TrainConfig
 from lsr.training.network import Network, ScalarSide, model_folder
-from lsr.training.pairs import PairTable
+from lsr.training.pair_table import PairTable
 
 __all__ = ["build_encoder", "model_card", "save_model"]
 
@@ -152,7 +152,9 @@ def _without_folders(config: TrainConfig) -> TrainConfig:
         "query_weights": Path(model.query_weights.name) if model.query_weights else None,
     }
     teachers = [
-        t.model_copy(update={"model": Path(t.model).name}) if t.kind in ("dense", "sparse") else t
+        t.model_copy(update={"model": Path(t.model).name})
+        if t.kind in ("dense", "sparse", "cross-encoder")
+        else t
         for t in config.teachers
     ]
     data = config.data.model_copy(update={"pairs": tuple(Path(p.name) for p in config.data.pairs)})

@@ -20,7 +20,7 @@ from lsr.core.console import progress_bar
 from lsr.core.errors import ArgumentError
 from lsr.core.manifest import Manifest
 from lsr.training.config import NegativesConfig
-from lsr.training.pairs import PairTable
+from lsr.training.pair_table import PairTable
 from lsr.training.teachers import DenseTable, SparseTable
 
 __all__ = ["NEGATIVES_FORMAT", "filter_candidates", "mine_negatives", "open_negatives"]

@@ -1,9 +1,6 @@
-"""Training pairs as an artefact: every text tokenised once, in flat arrays.
+"""From training pairs and examples to the artefact: every text tokenised once.
 
-Reading JSON and tokenising cost minutes; training wants rows of token ids. The artefact holds
-unique passages and unique queries as one flat array of ids each (no special tokens; those are
-put round a text when a batch is made), the pairs as two arrays of rows, and the document
-frequencies. Teachers, negatives and the trainer address passages and queries by row.
+Reading JSON and tokenising cost minutes; training wants rows of token ids (`PairTable`).
 """
 
 from __future__ import annotations
@@ -11,66 +8,36 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lsr.core.artifact import check_artifact, open_array, read_manifest, write_artifact
+from lsr.core.artifact import write_artifact
 from lsr.core.config import config_hash
 from lsr.core.errors import DataError
 from lsr.core.manifest import Manifest
 from lsr.core.sparse import Int64Array
+from lsr.data.examples import Example
 from lsr.data.pairs import Pair, pair_files, read_pairs
 from lsr.training.config import DataConfig, SentenceQueries
+from lsr.training.example_sources import read_example_source
+from lsr.training.pair_table import PAIRS_FORMAT, PAIRS_KIND, PairTable, TokenTable, special_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = [
-    "PAIRS_FORMAT",
-    "PairTable",
-    "TokenTable",
-    "prepare_pairs",
-    "special_ids",
-]
+__all__ = ["prepare_pairs"]
 
-PAIRS_FORMAT = 1
-_KIND = "training-pairs"
 _BATCH = 4096
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TokenTable:
-    """Token ids of many texts in one flat array.
-
-    Attributes
-    ----------
-    ids : uint16 or int32, shape (n_tokens,)
-        Without special tokens.
-    offsets : int64, shape (n_texts + 1,)
-        Text `r` is ``ids[offsets[r]:offsets[r + 1]]``.
-    """
-
-    ids: NDArray[Any]
-    offsets: Int64Array
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def row(self, row: int) -> NDArray[Any]:
-        """Return the ids of one text."""
-        return self.ids[int(self.offsets[row]) : int(self.offsets[row + 1])]
-
-    def lengths(self) -> Int64Array:
-        """Return the number of tokens of every text."""
-        return np.diff(self.offsets)
 
 
 class _Texts:
@@ -91,6 +58,11 @@ class _Texts:
             self._lengths.append(len(array))
         return row
 
+    @property
+    def count(self) -> int:
+        """Number of texts."""
+        return len(self._lengths)
+
     def table(self) -> TokenTable:
         offsets = np.zeros(len(self._lengths) + 1, dtype=np.int64)
         np.cumsum(self._lengths, out=offsets[1:])
@@ -98,90 +70,118 @@ class _Texts:
         return TokenTable(np.concatenate([empty, *self._chunks]), offsets)
 
 
-class PairTable:
-    """Tokenised training pairs, memory-mapped.
+class _Collector:
+    """Unique texts, pairs and candidate lists, growing."""
 
-    Attributes
-    ----------
-    passages, queries : TokenTable
-        Unique texts.
-    pairs : int32, shape (n_pairs, 2)
-        Query row, passage row.
-    pair_sources : int16, shape (n_pairs,)
-        Position in `sources`.
-    passage_sources : int16, shape (n_passages,)
-        Source where the passage was first seen.
-    held_out : int32, shape (n_held_out, 2)
-        Pairs whose queries are in no training pair.
-    df : int64, shape (vocabulary_size,)
-        Passages that contain the term.
-    special : dict of int
-        ``cls``, ``sep``, ``pad``, ``mask``, ``unk``: ids of the special tokens.
-    """
+    def __init__(self, tokenizer: Tokenizer, config: DataConfig) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self.tokenizer = tokenizer
+        self.config = config
+        self.size = tokenizer.get_vocab_size(with_added_tokens=True)
+        dtype = np.uint16 if self.size <= 1 << 16 else np.int32
+        self.queries, self.passages = _Texts(dtype), _Texts(dtype)
+        self.sources: list[str] = []
+        self.rows: list[tuple[int, int, int]] = []
+        self.first_source: list[int] = []
+        self.candidates: list[tuple[int, int, float]] = []
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path = path
-        self.manifest = manifest
-        details = manifest.details
-        self.sources: list[str] = list(details["sources"])
-        self.special: dict[str, int] = dict(details["special"])
-        self.vocabulary_size = int(details["vocabulary_size"])
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [e.ids for e in encoded]
 
-        def read(name: str) -> NDArray[Any]:
-            return open_array(path, name, manifest)
+    def source(self, name: str) -> int:
+        """Return the position of a source, added if new."""
+        if name not in self.sources:
+            self.sources.append(name)
+        return self.sources.index(name)
 
-        self.passages = TokenTable(read("passages.ids"), read("passages.offsets"))
-        self.queries = TokenTable(read("queries.ids"), read("queries.offsets"))
-        self.pairs = read("pairs")
-        self.pair_sources = read("pair_sources")
-        self.passage_sources = read("passage_sources")
-        self.held_out = read("held_out")
-        self.df = read("df")
+    def query(self, ids: Sequence[int]) -> int:
+        """Return the row of a query."""
+        return self.queries.add(ids[: self.config.max_query_tokens - 2])
 
-    @classmethod
-    def open(cls, path: Path) -> PairTable:
-        """Return the table at `path`.
+    def passage(self, ids: Sequence[int], source: int) -> int:
+        """Return the row of a passage."""
+        row = self.passages.add(ids[: self.config.max_document_tokens - 2])
+        if row == len(self.first_source):
+            self.first_source.append(source)
+        return row
 
-        Raises
-        ------
-        ArtifactNotFoundError, ArtifactFormatError, ArtifactCorruptedError
-            If it is not there, not of this format, or damaged.
+    def add_pairs(self, batch: Sequence[Pair]) -> None:
+        """Take pairs of a query and a passage that answers it."""
+        queries = self._ids([p.query for p in batch])
+        passages = self._ids([p.positive for p in batch])
+        for pair, q, p in zip(batch, queries, passages, strict=True):
+            source = self.source(pair.source)
+            passage = self.passage(p, source)
+            self.rows.append((self.query(q), passage, source))
+
+    def add_examples(self, batch: Sequence[Example]) -> None:
+        """Take queries with positives, negatives and maybe scores.
+
+        A list without positives, as distillation has them, counts its best scored passage as one.
         """
-        manifest = read_manifest(path, kind=_KIND, format_version=PAIRS_FORMAT)
-        check_artifact(path, manifest)
-        return cls(path, manifest)
+        queries = self._ids([e.query for e in batch])
+        texts = self._ids([t for e in batch for t in (*e.positives, *e.negatives)])
+        at = 0
+        for example, q in zip(batch, queries, strict=True):
+            n = len(example.positives) + len(example.negatives)
+            source = self.source(example.source)
+            query = self.query(q)
+            rows = [self.passage(ids, source) for ids in texts[at : at + n]]
+            at += n
+            scores = example.scores or (math.nan,) * n
+            n_positives = len(example.positives)
+            if n_positives:
+                positives = rows[:n_positives]
+            elif example.scores is not None:
+                positives = [rows[int(np.argmax(scores))]]
+            else:
+                raise DataError(
+                    f"An example of {example.source!r} has neither positives nor scores."
+                )
+            self.rows += [(query, passage, source) for passage in positives]
+            self.candidates += [(query, p, s) for p, s in zip(rows, scores, strict=True)]
 
-    def idf(self) -> NDArray[np.float32]:
-        """Return ln(1 + (n − df + .5) / (df + .5)) of every term, special tokens 0."""
-        n = len(self.passages)
-        df = self.df.astype(np.float64)
-        idf = np.log1p((n - df + 0.5) / (df + 0.5))
-        idf[list(self.special.values())] = 0.0
-        return idf.astype(np.float32)
+    def add_sentences(self, config: SentenceQueries, rng: np.random.Generator) -> None:
+        """Make a query of one sentence of a passage; the rest of the passage answers it."""
+        unknown = set(config.sources) - set(self.sources)
+        if unknown:
+            raise DataError(f"data.sentence_queries names unknown sources {sorted(unknown)}.")
+        stops = [i for t in ".?!" if (i := self.tokenizer.token_to_id(t)) is not None]
+        table = self.passages.table()
+        first_source = np.array(self.first_source)
+        for name in config.sources:
+            source = self.sources.index(name)
+            candidates = np.flatnonzero(first_source == source)
+            chosen = rng.permutation(candidates)[: config.max_passages]
+            for passage in np.sort(chosen).tolist():
+                ids = table.row(passage)
+                ends = np.flatnonzero(np.isin(ids, stops)) + 1
+                starts = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
+                fits = (ends - starts >= config.min_tokens) & (ends - starts <= config.max_tokens)
+                if fits.sum() < 1 or len(ends) < 2:
+                    continue
+                pick = int(rng.choice(np.flatnonzero(fits)))
+                start, end = int(starts[pick]), int(ends[pick])
+                rest = self.passage(np.concatenate([ids[:start], ids[end:]]).tolist(), source)
+                query = self.query(ids[start : end - 1].tolist())
+                self.rows.append((query, rest, self.source("sentences")))
 
-
-def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
-    """Return the ids of ``cls``, ``sep``, ``pad``, ``mask`` and ``unk``.
-
-    Raises
-    ------
-    DataError
-        If the tokenizer lacks one.
-    """
-    wanted = {
-        "cls": ("[CLS]", "<s>"),
-        "sep": ("[SEP]", "</s>"),
-        "pad": ("[PAD]", "<pad>"),
-        "mask": ("[MASK]", "<mask>"),
-        "unk": ("[UNK]", "<unk>"),
-    }
-    found: dict[str, int] = {}
-    for role, spellings in wanted.items():
-        ids = [i for s in spellings if (i := tokenizer.token_to_id(s)) is not None]
-        if not ids:
-            raise DataError(f"The tokenizer has no {role} token ({' or '.join(spellings)}).")
-        found[role] = ids[0]
-    return found
+    def lists(self) -> tuple[Int64Array, NDArray[np.int32], NDArray[np.float32]]:
+        """Return offsets by query, passages and scores of the candidate lists, each pair once."""
+        best: dict[tuple[int, int], float] = {}
+        for query, passage, score in self.candidates:
+            # A later score of the same pair replaces an earlier one, and no score none.
+            if (query, passage) not in best or not math.isnan(score):
+                best[query, passage] = score
+        ordered = sorted(best)
+        offsets = np.searchsorted([q for q, _ in ordered], np.arange(self.queries.count + 1))
+        return (
+            offsets.astype(np.int64),
+            np.array([p for _, p in ordered], dtype=np.int32),
+            np.array([best[key] for key in ordered], dtype=np.float32),
+        )
 
 
 def prepare_pairs(
@@ -192,7 +192,7 @@ def prepare_pairs(
     seed: int,
     overwrite: bool = False,
 ) -> PairTable:
-    """Read, tokenise and write the training pairs; return the table.
+    """Read, tokenise and write the training data; return the table.
 
     Parameters
     ----------
@@ -212,66 +212,35 @@ def prepare_pairs(
     DataError
         If there is no pair, or a named source does not exist.
     """
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    special = special_ids(tokenizer)
-    size = tokenizer.get_vocab_size(with_added_tokens=True)
-    dtype = np.uint16 if size <= 1 << 16 else np.int32
-    queries, passages = _Texts(dtype), _Texts(dtype)
-    sources: list[str] = []
-    rows: list[tuple[int, int, int]] = []
-    first_source: list[int] = []
-    cut_query, cut_document = config.max_query_tokens - 2, config.max_document_tokens - 2
-    for batch in _batches(_drawn_pairs(config, seed), _BATCH):
-        query_ids = tokenizer.encode_batch_fast([p.query for p in batch], add_special_tokens=False)
-        text_ids = tokenizer.encode_batch_fast(
-            [p.positive for p in batch], add_special_tokens=False
+    special_ids(tokenizer)  # fails before hours of reading
+    data = _Collector(tokenizer, config)
+    for pairs in _batches(_drawn_pairs(config, seed), _BATCH):
+        data.add_pairs(pairs)
+    for source in config.examples:
+        for examples in _batches(read_example_source(source), _BATCH // 8):
+            data.add_examples(examples)
+    if not data.rows:
+        raise DataError(
+            "There is no training pair.", hint="Check data.pairs, data.examples, the exclusions."
         )
-        for pair, q, p in zip(batch, query_ids, text_ids, strict=True):
-            if pair.source not in sources:
-                sources.append(pair.source)
-            source = sources.index(pair.source)
-            passage = passages.add(p.ids[:cut_document])
-            if passage == len(first_source):
-                first_source.append(source)
-            rows.append((queries.add(q.ids[:cut_query]), passage, source))
-    if not rows:
-        raise DataError("There is no training pair.", hint="Check data.pairs and the exclusions.")
-    unknown = set(config.source_weights) - set(sources)
+    unknown = set(config.source_weights) - set(data.sources)
     if unknown:
         raise DataError(
             f"data.source_weights names {sorted(unknown)}, which the data does not have.",
-            hint=f"Sources: {', '.join(sources)}.",
+            hint=f"Sources: {', '.join(data.sources)}.",
         )
-    n_read = len(rows)
-    rng = np.random.default_rng(seed)
+    n_read = len(data.rows)
     if config.sentence_queries is not None:
-        rows += _sentence_pairs(
-            config.sentence_queries, rows, sources, queries, passages, first_source, tokenizer, rng
-        )
-    _log.info("%d pairs, %d made of sentences", len(rows), len(rows) - n_read)
-    return _write_pairs(
-        out,
-        config,
-        np.unique(np.array(rows, dtype=np.int64), axis=0),
-        sources,
-        queries.table(),
-        passages.table(),
-        np.array(first_source, dtype=np.int16),
-        special=special,
-        size=size,
-        n_read=n_read,
-        tokens=_tokens(tokenizer, size),
-        seed=seed,
-        overwrite=overwrite,
-    )
+        data.add_sentences(config.sentence_queries, np.random.default_rng(seed))
+    _log.info("%d pairs, %d made of sentences", len(data.rows), len(data.rows) - n_read)
+    _write(out, data, n_read=n_read, seed=seed, overwrite=overwrite)
+    return PairTable.open(out)
 
 
-def _tokens(tokenizer: Tokenizer, size: int) -> list[str]:
-    tokens = [""] * size
-    for token, term in tokenizer.get_vocab(with_added_tokens=True).items():
-        tokens[term] = token
-    return tokens
+def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
 
 
 def _drawn_pairs(config: DataConfig, seed: int) -> Iterator[Pair]:
@@ -293,70 +262,17 @@ def _drawn_pairs(config: DataConfig, seed: int) -> Iterator[Pair]:
         seen[pair.source] += 1
 
 
-def _batches(pairs: Iterable[Pair], size: int) -> Iterator[list[Pair]]:
-    batch: list[Pair] = []
-    for pair in pairs:
-        batch.append(pair)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _tokens(tokenizer: Tokenizer, size: int) -> list[str]:
+    tokens = [""] * size
+    for token, term in tokenizer.get_vocab(with_added_tokens=True).items():
+        tokens[term] = token
+    return tokens
 
 
-def _sentence_pairs(
-    config: SentenceQueries,
-    rows: list[tuple[int, int, int]],
-    sources: list[str],
-    queries: _Texts,
-    passages: _Texts,
-    first_source: list[int],
-    tokenizer: Tokenizer,
-    rng: np.random.Generator,
-) -> list[tuple[int, int, int]]:
-    unknown = set(config.sources) - set(sources)
-    if unknown:
-        raise DataError(f"data.sentence_queries names unknown sources {sorted(unknown)}.")
-    stops = [i for t in ".?!" if (i := tokenizer.token_to_id(t)) is not None]
-    made: list[tuple[int, int, int]] = []
-    table = passages.table()
-    for name in config.sources:
-        source = sources.index(name)
-        candidates = np.flatnonzero(np.array(first_source) == source)
-        chosen = rng.permutation(candidates)[: config.max_passages]
-        for passage in np.sort(chosen).tolist():
-            ids = table.row(passage)
-            ends = np.flatnonzero(np.isin(ids, stops)) + 1
-            starts = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
-            fits = (ends - starts >= config.min_tokens) & (ends - starts <= config.max_tokens)
-            if fits.sum() < 1 or len(ends) < 2:
-                continue
-            pick = int(rng.choice(np.flatnonzero(fits)))
-            start, end = int(starts[pick]), int(ends[pick])
-            rest = passages.add(np.concatenate([ids[:start], ids[end:]]).tolist())
-            if rest == len(first_source):
-                first_source.append(source)
-            made.append((queries.add(ids[start : end - 1].tolist()), rest, len(sources)))
-    sources.append("sentences")
-    return made
-
-
-def _write_pairs(
-    out: Path,
-    config: DataConfig,
-    rows: Int64Array,
-    sources: list[str],
-    queries: TokenTable,
-    passages: TokenTable,
-    passage_sources: NDArray[np.int16],
-    *,
-    special: dict[str, int],
-    size: int,
-    n_read: int,
-    tokens: list[str],
-    seed: int,
-    overwrite: bool,
-) -> PairTable:
+def _write(out: Path, data: _Collector, *, n_read: int, seed: int, overwrite: bool) -> None:
+    config, size = data.config, data.size
+    rows = np.unique(np.array(data.rows, dtype=np.int64), axis=0)
+    queries, passages = data.queries.table(), data.passages.table()
     rng = np.random.default_rng([seed, 1])
     n_held = min(config.n_held_out, len(queries) // 10)
     held_queries = rng.choice(len(queries), size=n_held, replace=False)
@@ -365,21 +281,21 @@ def _write_pairs(
     lengths = passages.lengths()
     # Each passage counts a term once: unique (passage, term) keys, then their terms.
     keys = np.unique(np.repeat(np.arange(len(passages)), lengths) * size + passages.ids)
-    df = np.bincount(keys % size, minlength=size).astype(np.int64)
-    counts = np.bincount(train[:, 2], minlength=len(sources))
+    counts = np.bincount(train[:, 2], minlength=len(data.sources))
     details = {
-        "sources": sources,
-        "pairs_by_source": {s: int(n) for s, n in zip(sources, counts, strict=True)},
+        "sources": data.sources,
+        "pairs_by_source": {s: int(n) for s, n in zip(data.sources, counts, strict=True)},
         "n_pairs": len(train),
         "n_pairs_read": n_read,
         "n_queries": len(queries),
         "n_passages": len(passages),
+        "n_candidates": len(data.candidates),
         "vocabulary_size": size,
-        "special": special,
+        "special": special_ids(data.tokenizer),
         "files": [p.name for p in pair_files(config.pairs)],
     }
     manifest = Manifest.new(
-        _KIND,
+        PAIRS_KIND,
         PAIRS_FORMAT,
         details=details,
         config=config.model_dump(mode="json"),
@@ -393,12 +309,16 @@ def _write_pairs(
         writer.array("queries.offsets", queries.offsets)
         writer.array("pairs", train[:, :2].astype(np.int32))
         writer.array("pair_sources", train[:, 2].astype(np.int16))
-        writer.array("passage_sources", passage_sources)
+        writer.array("passage_sources", np.array(data.first_source, dtype=np.int16))
         writer.array("held_out", held[:, :2].astype(np.int32))
-        writer.array("df", df)
-        writer.text("tokens.json", json.dumps(tokens, ensure_ascii=False))
+        writer.array("df", np.bincount(keys % size, minlength=size).astype(np.int64))
+        writer.text("tokens.json", json.dumps(_tokens(data.tokenizer, size), ensure_ascii=False))
+        if data.candidates:
+            offsets, listed, scores = data.lists()
+            writer.array("lists.offsets", offsets)
+            writer.array("lists.passages", listed)
+            writer.array("lists.scores", scores)
     _log.info(
         "%d pairs, %d queries, %d passages of %.0f tokens: %s",
         len(train), len(queries), len(passages), lengths.mean(), out,
     )  # fmt: skip
-    return PairTable.open(out)

@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from lsr.core.artifact import read_manifest
+from lsr.core.config import Config
 from lsr.core.errors import ArtifactExistsError, ConfigError, ModelFormatError
 from lsr.encoders.torch_sides import MaskedLMSide
 from lsr.training.batches import Sampler, TeacherPanel
@@ -37,7 +38,8 @@ from lsr.training.distributed import Processes
 from lsr.training.logs import read_log, tensorboard_writer, write_json_line
 from lsr.training.negatives import mine_negatives, open_negatives
 from lsr.training.network import Network, build_network, model_folder
-from lsr.training.pairs import PairTable, prepare_pairs
+from lsr.training.pair_table import PairTable
+from lsr.training.pairs import prepare_pairs
 from lsr.training.teachers import DenseTable, SparseTable, embed_teacher, open_teacher
 from lsr.training.tokens import DeviceTokens
 from lsr.training.train import Trainer, recipe_hash
@@ -144,11 +146,20 @@ class Pipeline:
         """Return a teacher's vectors."""
         return open_teacher(self.data / "teachers" / name)
 
-    def _stands(self, path: Path, kind: str, config: dict[str, Any]) -> bool:
+    def _stands(self, path: Path, kind: str, made_by: Config) -> bool:
         """Return whether the product is there; one of another recipe is an error."""
         if not path.is_dir():
             return False
-        seen = read_manifest(path, kind=kind, format_version=1).config
+        config = made_by.model_dump(mode="json")
+        # What an older release did not know yet had the value that is now the default.
+        fields = type(made_by).model_fields.items()
+        known = {
+            n: f.get_default(call_default_factory=True) for n, f in fields if not f.is_required()
+        }
+        seen = {
+            **type(made_by).model_construct(**known).model_dump(mode="json", warnings=False),
+            **read_manifest(path, kind=kind, format_version=1).config,
+        }
         other = sorted(
             key
             for key in seen.keys() | config.keys()
@@ -166,7 +177,7 @@ class Pipeline:
         from tokenizers import Tokenizer
 
         path = self.data / "pairs"
-        if self._stands(path, "training-pairs", self.config.data.model_dump(mode="json")):
+        if self._stands(path, "training-pairs", self.config.data):
             return True
         file = model_folder(self.config.model.backbone) / "tokenizer.json"
         if not file.is_file():
@@ -182,16 +193,14 @@ class Pipeline:
             if teacher.kind not in ("dense", "sparse"):
                 continue
             path = self.data / "teachers" / teacher.name
-            if not self._stands(path, "training-teacher", teacher.model_dump(mode="json")):
+            if not self._stands(path, "training-teacher", teacher):
                 embed_teacher(teacher, pairs, path, device=self.group.device)
         return True
 
     def _negatives(self, deadline: float | None) -> bool:
         config = self.config.negatives
         path = self.data / "negatives"
-        if config is None or self._stands(
-            path, "training-negatives", config.model_dump(mode="json")
-        ):
+        if config is None or self._stands(path, "training-negatives", config):
             return True
         table = self.teacher_table(config.teacher)
         mine_negatives(config, self.pairs(), table, path, device=self.group.device)

@@ -35,7 +35,7 @@ from lsr.core.manifest import Manifest
 from lsr.encoders.torch_sides import MaskedLMSide
 from lsr.training.config import DenseTeacher, ExecutionConfig, SparseTeacher
 from lsr.training.network import encode, load_masked_lm, model_folder
-from lsr.training.pairs import PairTable, special_ids
+from lsr.training.pair_table import PairTable, special_ids
 from lsr.training.tokens import DeviceTokens
 
 __all__ = [

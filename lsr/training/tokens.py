@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lsr.training.pairs import TokenTable
+from lsr.training.pair_table import TokenTable
 
 __all__ = ["DeviceTokens", "TokenBatch", "length_groups"]
 

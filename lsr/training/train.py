@@ -36,7 +36,7 @@ from lsr.training.optimization import (
     learning_rate_share,
     set_rates,
 )
-from lsr.training.pairs import PairTable
+from lsr.training.pair_table import PairTable
 from lsr.training.regularizers import (
     DFFlops,
     SparsityController,
@@ -59,7 +59,9 @@ def recipe_hash(config: TrainConfig) -> str:
     data = config.data.model_copy(update={"pairs": ()})
     same = {name: getattr(TrainConfig(), name) for name in logged}
     teachers = tuple(
-        t.model_copy(update={"model": Path(t.model).name}) if t.kind in ("dense", "sparse") else t
+        t.model_copy(update={"model": Path(t.model).name})
+        if t.kind in ("dense", "sparse", "cross-encoder")
+        else t
         for t in config.teachers
     )
     return config_hash(

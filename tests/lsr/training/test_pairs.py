@@ -18,7 +18,8 @@ from lsr.core.errors import ArgumentError, DataError
 from lsr.training.batches import Sampler, TeacherPanel, prefetch
 from lsr.training.config import DataConfig, DenseTeacher, NegativesConfig, SparseTeacher
 from lsr.training.negatives import filter_candidates, mine_negatives
-from lsr.training.pairs import PairTable, prepare_pairs
+from lsr.training.pair_table import PairTable
+from lsr.training.pairs import prepare_pairs
 from lsr.training.teachers import (
     DenseTable,
     SparseTable,
