@@ -81,9 +81,12 @@ class BlockMaxima:
     def nothing(cls) -> BlockMaxima:
         """Return the maxima of no blocks and no terms: a level that is not there."""
         return cls(
-            *(read_only(np.empty(0, dtype)) for dtype in (np.float32, np.int32)),
+            read_only(np.empty(0, np.float32)),
+            read_only(np.empty(0, np.int32)),
             read_only(np.empty((0, 0), np.uint8)),
-            *(read_only(np.empty(0, dtype)) for dtype in (np.int64, np.uint16, np.uint8)),
+            read_only(np.empty(0, np.int64)),
+            read_only(np.empty(0, np.uint16)),
+            read_only(np.empty(0, np.uint8)),
         )
 
 

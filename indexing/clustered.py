@@ -12,7 +12,6 @@ Scores are those of the stored half floats, summed in float32 in a fixed order
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -22,7 +21,9 @@ from indexing import kernels_clustered as kernels
 from indexing.base import BatchResult, SearchResult, check_k, check_query, check_row
 from indexing.blocks import BlockMaxima
 from indexing.clustered_build import ClusteredParts, build_parts
+from indexing.clustered_explain import find_shortcut
 from indexing.config_clustered import ClusteredLayout, ClusteredParams
+from indexing.explain import Reason
 from indexing.filters import NO_FILTER, check_allowed, rows_of
 from indexing.forward import ForwardIndex, in_memory
 from indexing.jit import read_only
@@ -38,7 +39,7 @@ from lsr.core.sparse import Float32Array, Int32Array, SparseMatrix, SparseVector
 if TYPE_CHECKING:
     from indexing.config import IndexConfig
 
-__all__ = ["BlockFacts", "ClusteredIndex", "SearchStats"]
+__all__ = ["ClusteredIndex", "SearchStats"]
 
 _APPROXIMATE, _EXACT, _CERTIFIED = 0, 1, 2
 _FEW = 8
@@ -62,36 +63,6 @@ class SearchStats(NamedTuple):
     documents_scored: int
     documents_rescored: int
     proven: bool
-
-
-@dataclass(frozen=True, slots=True)
-class BlockFacts:
-    """Why a row was or was not visited by a search.
-
-    Attributes
-    ----------
-    row, position, block : int
-        The row's place in the clustered order, and its block of four.
-    estimate : float
-        Upper bound of the block's scores over the terms that chose the blocks.
-    visited : bool
-        Whether the search scored the block's documents.
-    lowest_visited : float
-        The smallest estimate among the blocks visited; infinite if none was.
-    kth_score : float
-        The last score of the result; 0 if the result has fewer than k rows.
-    terms_used : int32, shape (n,)
-        Query terms that chose the blocks; the other terms only count in final scores.
-    """
-
-    row: int
-    position: int
-    block: int
-    estimate: float
-    visited: bool
-    lowest_visited: float
-    kth_score: float
-    terms_used: Int32Array
 
 
 class _Scratch:
@@ -177,7 +148,7 @@ class ClusteredIndex:
     """
 
     kind: ClassVar[str] = "clustered"
-    params_model: ClassVar[type[Config]] = ClusteredParams
+    params_model: ClassVar[type[Config] | None] = ClusteredParams
 
     def __init__(self, parts: ClusteredParts) -> None:
         self._parts = parts
@@ -511,6 +482,34 @@ class ClusteredIndex:
         """
         check_row(row, self.n_documents)
         return self._parts.forward.document(int(self._parts.positions[row]))
+
+    def shortcut(
+        self, query: SparseVector, row: int, k: int, *, params: ClusteredParams | None = None
+    ) -> tuple[Reason, str]:
+        """Return which shortcut kept a row out of a result that it belongs in.
+
+        Returns
+        -------
+        (str, str)
+            An `indexing.explain.Reason`, and a clause with the figures.
+        """
+        params = self._checked(params)
+        rows, bits = np.empty(k, dtype=np.int32), np.empty(k, dtype=np.int32)
+        terms, weights = read_only(query.terms), read_only(query.weights)
+        filters = (NO_FILTER, _NO_BLOCKS)
+        with self._scratch.borrow() as scratch:
+            self._run(terms, weights, k, params, _APPROXIMATE, *filters, scratch, rows, bits)
+            visited = scratch.visited[: int(scratch.stats[1])].copy()
+        return find_shortcut(
+            self._parts.blocks,
+            query,
+            self.document(row),
+            int(self._parts.positions[row]) // BLOCK_ROWS,
+            params,
+            threshold=float(kernels.term_threshold(weights, params.query_mass, kernels.MAX_TERMS)),
+            visited=visited,
+            unit=float(self._inverse_scale),
+        )
 
     def bytes_by_part(self) -> dict[str, int]:
         """Return the bytes of each array."""
