@@ -49,14 +49,16 @@ def reproduce(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Check a suite's expected figures: OK, close or FAIL; exit code 1 if one fails.
+    """Check a suite's expected figures: OK, close or FAIL.
 
-    Example: `lsr eval reproduce trec-runs`
+    Exit code 1 if one fails, 3 if none can be checked here.
+
+    Example: `LSR_DATA=../shared/data lsr eval reproduce trec-runs`
     """
     from eval.reproduce import check_suite
     from eval.running import run_suite
     from lsr.core import console
-    from lsr.core.errors import ArgumentError, CheckFailedError
+    from lsr.core.errors import ArgumentError, CheckFailedError, DatasetNotFoundError
 
     console.configure(quiet=quiet, json_output=as_json)
     chosen = cut_suite(suite, collection, system)
@@ -78,6 +80,12 @@ def reproduce(
         "checks": [check.model_dump(mode="json") for check in checks],
     }
     console.emit(document, lambda: _show(checks))
+    if all(check.verdict == "skipped" for check in checks):
+        raise DatasetNotFoundError(
+            f"None of the {len(checks)} figures of {chosen.name!r} can be checked here: "
+            f"{checks[0].reason}",
+            hint="Name the folders of your collections in LSR_DATA, of your models in --models.",
+        )
     if bad:
         raise CheckFailedError(
             f"{len(bad)} of {len(checks)} figures of {chosen.name!r} were not reproduced.",

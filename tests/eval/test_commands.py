@@ -9,7 +9,9 @@ import typer
 from typer.testing import CliRunner, Result
 
 from eval import commands
-from lsr.core.errors import ArgumentError, LsrError
+from eval.reporting import load_sweep
+from indexing import IndexConfig, build_index
+from lsr.core.errors import ArgumentError, CheckFailedError, LsrError
 from lsr.core.trec import read_run
 from tests.helpers.evaluation import build_small_index, write_beir
 
@@ -89,3 +91,150 @@ def test_unknown_measures_and_data_are_explained(invoke: Invoke, tmp_path: Path)
     found = invoke("run", tmp_path / "nowhere", "--encoder", "lexical")
     assert isinstance(found.exception, LsrError)
     assert found.exception.exit_status == 3
+
+
+def _two_results(invoke: Invoke, folder: Path) -> list[Path]:
+    data = write_beir(folder)
+    files = []
+    for name, run in (("good", "q1 Q0 d1 1 1 x\nq2 Q0 d3 1 1 x\n"), ("poor", "q1 Q0 d6 1 1 x\n")):
+        (folder / f"{name}.trec").write_text(run)
+        files.append(folder / f"{name}.json")
+        made = invoke("run", data, "--run-file", folder / f"{name}.trec", "-o", files[-1], "-q")
+        assert made.exit_code == 0, made.output
+    return files
+
+
+def test_compare_prints_differences_and_queries(invoke: Invoke, tmp_path: Path) -> None:
+    files = _two_results(invoke, tmp_path)
+    found = invoke("compare", *files, "-m", "nDCG@10", "--json", "-q", "--resamples", 99)
+    assert found.exit_code == 0, found.output
+    document = json.loads(found.stdout)
+    (line,) = document["comparisons"]
+    assert (line["baseline"], line["system"]) == ("good.trec", "poor.trec")
+    assert (line["wins"], line["ties"], line["losses"]) == (0, 2, 2)
+    assert [d["query_id"] for d in document["queries"][0]["differences"]] == ["q2", "q1"]
+    shown = invoke("compare", *files, "--baseline", "poor.trec", "-m", "nDCG@10", "-q")
+    assert "good.trec query q2: 0.0000 → 1.0000 (+1.0000)" in shown.stdout
+    wrong = invoke("compare", *files, "--test", "sign")
+    assert isinstance(wrong.exception, LsrError)
+    assert "test" in str(wrong.exception)
+
+
+def test_report_of_files(invoke: Invoke, tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    first, second = _two_results(invoke, tmp_path)
+    out = tmp_path / "report"
+    found = invoke("report", "--results", first, "--results", second, "--out", out, "--json", "-q")
+    assert found.exit_code == 0, found.output
+    assert [Path(f).name for f in json.loads(found.stdout)["files"]] == [
+        "report.html",
+        "report.md",
+        "results.json",
+    ]
+    assert "good.trec" in (out / "report.html").read_text()
+    neither = invoke("report")
+    assert isinstance(neither.exception, ArgumentError)
+
+
+def _suite(folder: Path, value: float) -> Path:
+    data = write_beir(folder, "mini")
+    (data / "x.trec").write_text("q1 Q0 d1 1 1 x\nq2 Q0 d3 1 1 x\n")
+    file = folder / "suite.toml"
+    file.write_text(
+        f"""
+name = "mine"
+[[collections]]
+name = "mini"
+source = "{data}"
+measures = ["RR@10"]
+[[systems]]
+name = "stored"
+kind = "run"
+runs = {{ mini = "x.trec" }}
+[[systems]]
+name = "absent"
+kind = "dense"
+encoder = "nowhere"
+[[expected]]
+collection = "mini"
+system = "stored"
+measure = "RR@10"
+value = {value}
+[[expected]]
+collection = "mini"
+system = "absent"
+measure = "RR@10"
+value = 1
+"""
+    )
+    return file
+
+
+def test_reproduce_says_ok_and_what_was_skipped(invoke: Invoke, tmp_path: Path) -> None:
+    file = _suite(tmp_path, 0.5)
+    found = invoke("reproduce", file, "--cache", tmp_path / "cache", "--json", "-q")
+    assert found.exit_code == 0, found.output
+    document = json.loads(found.stdout)
+    assert document["ok"] is True
+    assert [c["verdict"] for c in document["checks"]] == ["OK", "skipped"]
+    assert "nowhere" in document["checks"][1]["reason"]
+    strict = invoke("reproduce", file, "--cache", tmp_path / "cache", "--require-all", "-q")
+    assert isinstance(strict.exception, CheckFailedError)
+
+
+def test_reproduce_fails_with_exit_code_1(invoke: Invoke, tmp_path: Path) -> None:
+    file = _suite(tmp_path, 0.6)
+    found = invoke("reproduce", file, "--cache", tmp_path / "cache", "-q")
+    assert isinstance(found.exception, CheckFailedError)
+    assert found.exception.exit_status == 1
+    assert "FAIL" in found.stdout
+    nothing = invoke("reproduce", file, "-s", "absent", "--cache", tmp_path / "cache", "-q")
+    assert isinstance(nothing.exception, LsrError)
+    assert nothing.exception.exit_status == 3, "what was not checked is not OK"
+    none = invoke("reproduce", "nanobeir", "-q")
+    assert isinstance(none.exception, ArgumentError)
+    assert "expects no figure" in str(none.exception)
+
+
+def test_sweep_measures_a_grid_and_draws_it(invoke: Invoke, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    build_small_index(tmp_path)
+    (tmp_path / "exact").symlink_to(tmp_path / "index")
+    build_index(
+        tmp_path / "vectors",
+        tmp_path / "clustered",
+        IndexConfig.model_validate({"layout": {"kind": "clustered"}}),
+        n_threads=1,
+    ).close()
+    data = write_beir(tmp_path)
+    out, plot = tmp_path / "sweep.json", tmp_path / "sweep.svg"
+    for exact in ("vectors", "exact"):
+        found = invoke(
+            "sweep", tmp_path / "clustered", data, "--exact", tmp_path / exact, "--runs", 1,
+            "-g", "max_blocks=1,50", "-g", "query_mass=1.0", "-o", out, "--plot", plot, "--json", "-q",
+        )  # fmt: skip
+        assert found.exit_code == 0, found.output
+    document = json.loads(found.stdout)
+    assert [p["params"] for p in document["points"]] == [
+        {"max_blocks": 1, "query_mass": 1.0},
+        {"max_blocks": 50, "query_mass": 1.0},
+    ]
+    assert document["points"][1]["recall"] == 1.0
+    assert load_sweep(out).layout == "clustered"
+    assert plot.read_text().startswith("<svg")
+    for grid in ("max_blocks", "max_block=1", "max_blocks="):
+        wrong = invoke(
+            "sweep", tmp_path / "clustered", data, "--exact", tmp_path / "vectors", "-g", grid
+        )
+        assert isinstance(wrong.exception, LsrError), grid
+    wrong = invoke(
+        "sweep",
+        tmp_path / "clustered",
+        data,
+        "--exact",
+        tmp_path / "clustered",
+        "-g",
+        "max_blocks=1",
+    )
+    assert "layout 'clustered'" in str(wrong.exception)
