@@ -153,7 +153,9 @@ def create_text(path: Path) -> Iterator[IO[str]]:
             # No time and no name in the header: the same content gives the same bytes.
             packed: Any = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)
         elif path.suffix == ".zst":
-            packed = zstandard.ZstdCompressor(level=9).stream_writer(raw, closefd=False)
+            packed = zstandard.ZstdCompressor(level=9, write_checksum=True).stream_writer(
+                raw, closefd=False
+            )
         else:
             packed = raw
         stream = io.TextIOWrapper(packed, encoding="utf-8", newline="\n")

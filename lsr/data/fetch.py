@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -201,8 +202,15 @@ def _untar(archive: Path, folder: Path) -> None:
                 content = tar.extractfile(member)
                 assert content is not None  # regular files always have content
                 _write_member(archive, folder, member.name, content)
+            _drain(stream)
     except tarfile.TarError as error:
         raise DataError(f"{archive} is damaged: {error}.", hint="Fetch it again.") from error
+
+
+def _drain(stream: IO[bytes]) -> None:
+    """Read a stream to its end, where compressed files have their checksum; tar stops before."""
+    while stream.read(_CHUNK):
+        pass
 
 
 def _unzip(archive: Path, folder: Path) -> None:
@@ -211,7 +219,7 @@ def _unzip(archive: Path, folder: Path) -> None:
             for member in packed.infolist():
                 if not member.is_dir():
                     _write_member(archive, folder, member.filename, packed.open(member))
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise DataError(f"{archive} is damaged: {error}.", hint="Fetch it again.") from error
 
 

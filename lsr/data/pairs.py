@@ -96,6 +96,9 @@ def _read_archive(path: Path, exclude: Collection[str], bad: BadLines) -> Iterat
                 label = f"{path}:{member.name}"
                 lines = decode_lines(content, label, bad)
                 yield from _kept(parse_lines(lines, _parser(_stem(name)), label, bad), exclude)
+            # The checksum of the compression comes last, behind what tar reads.
+            while stream.read(1 << 18):
+                pass
     except tarfile.TarError as error:
         raise DataError(f"{path} is damaged: {error}.", hint="Fetch it again.") from error
     if not n_files:

@@ -34,6 +34,7 @@ from lsr.data.vectors import VectorCollection
 __all__ = ["CiffIndex", "read_ciff", "read_ciff_description", "write_ciff"]
 
 _VERSION = 1
+_PIECE_BYTES = 1 << 20
 # (name, number, type); types are those of protobuf's descriptor, "+" marks a repeated field.
 _FIELDS = {
     "Header": [
@@ -176,7 +177,7 @@ def read_ciff_description(path: Path) -> str:
         If the file is missing or no CIFF file.
     """
     with open_bytes(path) as stream:
-        return str(_read(_messages(), "Header", stream, path).description)
+        return str(_read(_messages(), "Header", _Source(stream), path).description)
 
 
 class CiffIndex(NamedTuple):
@@ -219,7 +220,8 @@ def read_ciff(path: Path, *, vocabulary: Vocabulary | None = None) -> CiffIndex:
         `vocabulary`.
     """
     messages = _messages()
-    with open_bytes(path) as stream:
+    with open_bytes(path) as raw:
+        stream = _Source(raw)
         header = _read(messages, "Header", stream, path)
         if header.num_docs < 0 or header.num_postings_lists < 0:
             raise DataError(f"{path} is no CIFF file: its header counts below zero.")
@@ -251,7 +253,21 @@ def read_ciff(path: Path, *, vocabulary: Vocabulary | None = None) -> CiffIndex:
     )
 
 
-def _read(messages: dict[str, Any], name: str, stream: IO[bytes], path: Path) -> Any:
+class _Source:
+    """A stream that reads long messages in pieces: a damaged length costs no memory."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, n: int) -> bytes:
+        parts = []
+        while n > 0 and (part := self._stream.read(min(n, _PIECE_BYTES))):
+            parts.append(part)
+            n -= len(part)
+        return b"".join(parts)
+
+
+def _read(messages: dict[str, Any], name: str, stream: _Source, path: Path) -> Any:
     from google.protobuf.message import DecodeError
 
     try:

@@ -8,6 +8,7 @@ the vocabulary goes beside it as ``doc-vocabulary.json``, which lsr-benchmark do
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,16 @@ from lsr.data.vectors import VectorCollection
 __all__ = ["read_lsr_benchmark", "write_lsr_benchmark"]
 
 _SUFFIX = "-embeddings.npz"
+# RuntimeError is what zipfile raises for encrypted members, NotImplementedError among them.
+_BROKEN_ZIP = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -120,5 +131,5 @@ def _load(path: Path) -> dict[str, Any]:
         # Opened here: on a broken archive numpy leaves a file of its own opening open.
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {name: archive[name] for name in ("data", "indices", "indptr")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _BROKEN_ZIP as error:
         raise DataError(f"{path} is no archive with data, indices and indptr: {error}.") from error
