@@ -165,6 +165,9 @@ def serve(
         list[str] | None,
         typer.Option("--allowed-host", help="A Host header to answer; `*` for all."),
     ] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Open collections for reading only.")
+    ] = False,
     threads: ThreadsOption = None,
     access_log: Annotated[
         bool | None,
@@ -176,7 +179,7 @@ def serve(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Serve indexes over HTTP, with a page for people at /.
+    """Serve indexes and live collections over HTTP, with a page for people at /.
 
     Example: `lsr serve scifact.index --port 8000`, then
     `curl 'http://127.0.0.1:8000/v1/indexes/scifact.index/search?q=vitamin+D&k=3'`
@@ -194,6 +197,7 @@ def serve(
         keys_file=keys_file,
         allow_remote=allow_remote or None,
         allowed_hosts=tuple(allowed_hosts) if allowed_hosts else None,
+        read_only=read_only or None,
         threads=threads,
         access_log=access_log,
         log_queries=log_queries or None,

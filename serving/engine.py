@@ -25,7 +25,7 @@ from lsr.encoders.loading import load_encoder
 from serving.highlight import find_highlights
 from serving.queries import QueryEdits, QueryInput, QueryReader
 from serving.results import Answer, Comparison, Detail, EncodedText, Hit, Times
-from serving.sources import FolderSource, Found, Source, overlap
+from serving.sources import FolderSource, Found, Source, open_source, overlap
 
 __all__ = ["Engine"]
 
@@ -79,23 +79,41 @@ class Engine:
         self._source = opened
 
     @classmethod
-    def open(cls, path: Path, *, name: str = "", examples: Sequence[str] = ()) -> Engine:
-        """Return an engine over the index folder at `path` and the query side inside it.
+    def open(
+        cls,
+        path: Path,
+        *,
+        name: str = "",
+        examples: Sequence[str] = (),
+        writable: bool = False,
+    ) -> Engine:
+        """Return an engine over the index folder or collection at `path`, with its query side.
+
+        Parameters
+        ----------
+        path : Path
+            What ``lsr index build`` or ``lsr index create`` made.
+        name, examples
+            As for the class.
+        writable : bool
+            Open a collection for writing; one process may.
 
         Raises
         ------
         ArtifactNotFoundError, ArtifactFormatError, ArtifactCorruptedError
-            If the index is not there, not readable by this release, or damaged.
+            If it is not there, not readable by this release, or damaged.
+        CollectionLockedError
+            If another process writes to the collection.
         VocabularyMismatchError
             If the query side was exchanged for another one.
         """
-        folder = IndexFolder.open(path)
+        source = open_source(path, writable=writable)
         try:
-            side = folder.query_encoder_path
+            side = source.query_encoder_path
             encoder = load_encoder(side) if side is not None else None
-            return cls(folder, encoder, name=name, examples=examples)
+            return cls(source, encoder, name=name, examples=examples)
         except BaseException:
-            folder.close()
+            source.close()
             raise
 
     @property

@@ -39,6 +39,7 @@ STATUS_BY_ERROR: tuple[tuple[type[LsrError], int], ...] = (
     (errors.AuthenticationError, 401),
     (errors.ForbiddenError, 403),
     (errors.BodyTooLargeError, 413),
+    (errors.BackPressureError, 429),
     (errors.OverloadedError, 503),
     (errors.NotReadyError, 503),
     (errors.RequestError, 422),
@@ -65,6 +66,7 @@ _EXAMPLES = {
     413: ("body_too_large", "The body is larger than 4,194,304 bytes."),
     421: ("host_not_allowed", "This service does not answer to the host 'evil.example'."),
     422: ("request_invalid", "k: Input should be greater than or equal to 1 (got 0)"),
+    429: ("write_queue_full", "32 writes to 'wiki' wait already."),
     500: ("internal_error", "The service failed; the log has the request id."),
     503: ("overloaded", "1000 requests wait already."),
 }
@@ -76,6 +78,7 @@ _MEANING = {
     413: "The body is too large.",
     421: "Asked through a host name that the service does not answer to.",
     422: "A value breaks a rule.",
+    429: "Writes come faster than they are done; Retry-After says when to come again.",
     500: "The service failed.",
     503: "Overloaded or shutting down; try again.",
 }

@@ -27,6 +27,8 @@ ACCESS_LOGGER = "serving.access"
 access = logging.getLogger(ACCESS_LOGGER)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# Read line by line, with a limit on each (`serving.writing`).
+_STREAMED = re.compile(r"/v1/indexes/[^/]+/documents/import")
 _LINGER_BYTES = 256 << 20
 _LINGER_S = 10.0
 _SECURITY_HEADERS = {
@@ -99,6 +101,9 @@ class RequestMiddleware:
                 hint="Start it with --allowed-host NAME to answer it.",
             )
             await response(scope, receive, send)
+            return
+        if _STREAMED.fullmatch(scope["path"]):
+            await self.app(scope, receive, send)
             return
         limit = self._settings.max_body_bytes
         length = headers.get("content-length", "")

@@ -11,30 +11,44 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from indexing.base import MAX_K
+from lsr.core.records import Document
 
 __all__ = [
+    "QUERY_EXAMPLE",
+    "BatchItem",
     "BatchRequest",
     "BatchResponse",
+    "DeleteRequest",
+    "DeleteResponse",
+    "Depth",
     "DocumentBody",
+    "DocumentIn",
     "EncodeRequest",
     "EncodeResponse",
     "EncodedTerm",
     "ErrorBody",
     "ErrorDetail",
+    "ExactComparison",
     "ExplainRequest",
     "ExplainResponse",
     "ExplainedTerm",
     "HealthBody",
     "HighlightBody",
     "HitBody",
+    "ImportResponse",
     "IndexInfo",
     "IndexList",
+    "LineProblemBody",
+    "ParameterInfo",
     "QueryBody",
     "QueryEdit",
+    "QueryText",
     "SearchRequest",
     "SearchResponse",
     "TermWeight",
     "Took",
+    "UpsertRequest",
+    "UpsertResponse",
 ]
 
 MAX_QUERY_CHARS = 10_000
@@ -193,6 +207,54 @@ class EncodeRequest(_Request):
     )
 
 
+class DocumentIn(_Request):
+    """A document to write."""
+
+    doc_id: str = Field(min_length=1, max_length=1024, pattern=r"^[^\x00\n]*$")
+    text: str = Field(default="", max_length=MAX_TEXT_CHARS)
+    title: str = Field(default="", max_length=10_000)
+    metadata: dict[str, Any] = Field(
+        default_factory=dict,
+        max_length=1000,
+        description="Strings, numbers, booleans, dates and lists can be filtered by.",
+    )
+    vector: dict[TermText, Weight] | None = Field(
+        default=None,
+        max_length=MAX_QUERY_TERMS,
+        description="Weights by token; the collection's encoder makes them otherwise.",
+        json_schema_extra={"minProperties": 1},
+    )
+
+    def record(self) -> Document:
+        """Return the document without its vector."""
+        return Document(self.doc_id, self.text, self.title, self.metadata)
+
+
+class UpsertRequest(_Request):
+    """Documents to add, or to put in the place of those with the same identifiers."""
+
+    documents: list[DocumentIn] = Field(
+        min_length=1,
+        max_length=10_000,
+        examples=[[{"doc_id": "n1", "title": "News", "text": "…", "metadata": {"year": 2026}}]],
+    )
+
+
+class DeleteRequest(_Request):
+    """Documents to delete: by identifier, or all that pass a filter."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"doc_ids": ["n1", "n2"]}, {"filter": {"range": {"year": {"lt": 2000}}}}]
+        }
+    )
+
+    doc_ids: list[Annotated[str, Field(min_length=1, max_length=1024)]] | None = Field(
+        default=None, min_length=1, max_length=100_000
+    )
+    filter: FilterJson = None
+
+
 class TermWeight(_Answer):
     """A term of an encoded query."""
 
@@ -332,6 +394,38 @@ class EncodeResponse(_Answer):
     side: Literal["query", "document"]
     terms: list[EncodedTerm] = Field(description="Heaviest first.")
     took_ms: float
+    request_id: str
+
+
+class UpsertResponse(_Answer):
+    """What a write did; it is durable and searchable when this answer comes."""
+
+    n_added: int
+    n_replaced: int
+    request_id: str
+
+
+class DeleteResponse(_Answer):
+    """What a deletion did."""
+
+    n_deleted: int = Field(description="Those that were there.")
+    request_id: str
+
+
+class LineProblemBody(_Answer):
+    """A line of an import that was not written."""
+
+    line: int = Field(description="1 is the first.")
+    message: str
+
+
+class ImportResponse(_Answer):
+    """What an import did; the lines that are not listed as problems are durable."""
+
+    n_added: int
+    n_replaced: int
+    n_failed: int
+    problems: list[LineProblemBody] = Field(description="The first thousand.")
     request_id: str
 
 

@@ -27,6 +27,7 @@ from serving.keys import KeyRing
 from serving.metrics import Metrics
 from serving.schemas import Took
 from serving.settings import IndexSource, ServeSettings
+from serving.writing import Writer, collection_of
 
 __all__ = ["LOOKUP_MS", "Service"]
 
@@ -78,6 +79,7 @@ class Service:
         self._sources = tuple(sources)
         self._engines = {engine.name: engine for engine in engines}
         self._batchers: dict[str, QueryBatcher] = {}
+        self._writers: dict[str, Writer] = {}
         self._executor: ThreadPoolExecutor | None = None
         self._in_flight = 0
         self.metrics.add_gauge(
@@ -85,6 +87,12 @@ class Service:
             "Documents in an index.",
             ("index",),
             lambda: [((e.name,), float(e.n_documents)) for e in self.engines()],
+        )
+        self.metrics.add_gauge(
+            "lsr_writes_pending",
+            "Writes that run or wait.",
+            ("index",),
+            lambda: [((name,), float(w.pending)) for name, w in self._writers.items()],
         )
         self.metrics.add_gauge(
             "lsr_requests_in_flight",
@@ -107,7 +115,9 @@ class Service:
         loop = asyncio.get_running_loop()
         for source in self._sources:
             started = time.perf_counter()
-            engine = await loop.run_in_executor(self._executor, _opened, source)
+            engine = await loop.run_in_executor(
+                self._executor, _opened, source, not self.settings.read_only
+            )
             self._engines[engine.name] = engine
             logger.info(
                 "Serving %s: %d documents, opened in %.2f s",
@@ -117,6 +127,10 @@ class Service:
             )
         for engine in self._engines.values():
             await loop.run_in_executor(self._executor, engine.warm_up)
+            if engine.source.updatable:
+                self._writers[engine.name] = Writer(
+                    engine.name, max_waiting=self.settings.max_waiting_writes
+                )
             # Encoders that look their weights up gain nothing from company and would pay for the
             # way through the queue. Which kind one is, is measured: it depends on the machine too.
             if engine.query_ms > LOOKUP_MS:
@@ -137,6 +151,8 @@ class Service:
         self.ready = False
         for batcher in self._batchers.values():
             await batcher.close()
+        for writer in self._writers.values():
+            await asyncio.to_thread(writer.close)
         if self._executor is not None:
             await asyncio.to_thread(self._executor.shutdown)
         for engine in self._engines.values():
@@ -187,6 +203,17 @@ class Service:
         finally:
             self._in_flight -= 1
 
+    def writer(self, engine: Engine) -> Writer:
+        """Return what runs the writes of a collection.
+
+        Raises
+        ------
+        ArgumentError
+            If the engine's index does not change.
+        """
+        collection_of(engine)
+        return self._writers[engine.name]
+
     async def encode_together(self, engine: Engine, text: str) -> SparseVector | None:
         """Return the text's vector if it gains from company; None leaves it to the search."""
         batcher = self._batchers.get(engine.name)
@@ -201,5 +228,5 @@ class Service:
             self.metrics.stage_seconds.observe(getattr(times, stage) / 1000, index, stage)
 
 
-def _opened(source: IndexSource) -> Engine:
-    return Engine.open(source.path, name=source.name, examples=source.examples)
+def _opened(source: IndexSource, writable: bool) -> Engine:
+    return Engine.open(source.path, name=source.name, examples=source.examples, writable=writable)

@@ -48,6 +48,10 @@ class ServeSettings(BaseSettings):
         Requests that may wait for a thread; more are answered with 503 and ``Retry-After``.
     threads : int
         Searches that run at the same time.
+    max_waiting_writes : int
+        Writes to one collection that may wait; more are answered with 429 and ``Retry-After``.
+    read_only : bool
+        Open collections for reading, beside the one process that writes.
     access_log, log_queries : bool
         One JSON line a request; whether it holds the text of the query.
     shutdown_s : int
@@ -65,6 +69,8 @@ class ServeSettings(BaseSettings):
     max_body_bytes: int = Field(default=4 << 20, ge=1024)
     max_batch: int = Field(default=1000, ge=1)
     max_waiting: int = Field(default=1000, ge=1)
+    max_waiting_writes: int = Field(default=32, ge=1)
+    read_only: bool = False
     threads: int = Field(default_factory=lambda: get_settings().threads, ge=1, le=1024)
     access_log: bool = True
     log_queries: bool = False

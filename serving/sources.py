@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from indexing.explain import Explanation, explain, why_not
+from indexing.live_store import STORE_NAME
 from indexing.storage import IndexFolder
 from lsr.core.config import Config
 from lsr.core.errors import ArgumentError, DocumentNotFoundError
@@ -19,7 +20,7 @@ from lsr.core.records import Document
 from lsr.core.sparse import Float32Array, Int32Array, SparseMatrix, SparseVector
 from lsr.core.vocabulary import Vocabulary
 
-__all__ = ["FolderSource", "Found", "Source", "overlap"]
+__all__ = ["FolderSource", "Found", "Source", "open_source", "overlap"]
 
 
 class Found(NamedTuple):
@@ -232,7 +233,7 @@ class FolderSource:
         if given is not None:
             raise ArgumentError(
                 f"{self.path.name!r} is an index folder, which cannot be filtered.",
-                hint="Filters need a live collection (indexing.collection.Collection).",
+                hint="Filters need a live collection: lsr index create.",
             )
 
     def document(self, doc_id: str) -> Document:
@@ -278,6 +279,22 @@ class FolderSource:
     def close(self) -> None:
         """Close the document store."""
         self.folder.close()
+
+
+def open_source(path: Path, *, writable: bool = False) -> Source:
+    """Return the index folder or the live collection at `path`; raises as their `open` do."""
+    if (Path(path) / STORE_NAME).exists():
+        # Here: collection_source builds on this module.
+        from indexing.collection import Collection
+        from serving.collection_source import CollectionSource
+
+        return CollectionSource(Collection.open(path, mode="w" if writable else "r"))
+    folder = IndexFolder.open(path)
+    try:
+        return FolderSource(folder)
+    except BaseException:
+        folder.close()
+        raise
 
 
 def overlap(found: Sequence[str], exact: Sequence[str]) -> float:

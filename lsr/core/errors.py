@@ -35,6 +35,7 @@
     │   ├── AuthenticationError       key_missing           no key, or an unknown one
     │   ├── ForbiddenError            role_missing          the key lacks the role
     │   ├── OverloadedError           overloaded            the queues are full: try again later
+    │   │   └── BackPressureError     write_queue_full      writes come faster than they are done
     │   └── NotReadyError             not_ready             starting, or shutting down
     ├── TrainingError (RuntimeError)  training_failed
     ├── ExternalToolError (RuntimeError)                external_tool_failed
@@ -60,6 +61,7 @@ __all__ = [
     "ArtifactFormatError",
     "ArtifactNotFoundError",
     "AuthenticationError",
+    "BackPressureError",
     "BodyTooLargeError",
     "CheckFailedError",
     "CollectionLockedError",
@@ -362,6 +364,12 @@ class OverloadedError(ServiceError):
     def __init__(self, message: str, *, retry_after_s: int = 1, hint: str = "") -> None:
         super().__init__(message, hint=hint or f"Try again in {retry_after_s} s.")
         self.retry_after_s = retry_after_s
+
+
+class BackPressureError(OverloadedError):
+    """Writes come faster than they are done."""
+
+    code = "write_queue_full"
 
 
 class NotReadyError(ServiceError):

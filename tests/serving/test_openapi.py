@@ -16,6 +16,11 @@ schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not i
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 
+@schemathesis.serializer("application/x-ndjson")
+def _json_lines(context: Any, value: Any) -> bytes:
+    return str(value).encode("utf-8", "replace")
+
+
 @pytest.fixture(scope="module")
 def api(index_path: Any) -> Iterator[Any]:
     made = ServeSettings(threads=1, access_log=False, allowed_hosts=("*",))

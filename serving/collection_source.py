@@ -1,0 +1,161 @@
+"""A live collection as a source: searched like an index, and written to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from indexing.collection import Collection, UpsertResult
+from indexing.collection_view import CollectionResult
+from indexing.explain import Explanation
+from indexing.storage import layout_class
+from lsr.core.config import Config
+from lsr.core.errors import ArgumentError
+from lsr.core.records import Document
+from lsr.core.sparse import SparseMatrix, SparseVector
+from serving.sources import Found
+
+__all__ = ["CollectionSource"]
+
+
+class CollectionSource:
+    """A live collection.
+
+    Parameters
+    ----------
+    collection : Collection
+        Open; closed by `close`.
+    """
+
+    has_documents = True
+
+    def __init__(self, collection: Collection) -> None:
+        self.collection = collection
+        self.path: Path = collection.path
+        self.layout: str = collection.config.index.layout.kind
+        self.vocabulary = collection.vocabulary
+        self.query_encoder_path = collection.query_encoder_path
+        self.created: str = collection.manifest.created
+        self.updatable = collection.writable
+
+    @property
+    def n_documents(self) -> int:
+        """Number of live documents."""
+        return self.collection.n_documents
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Types of the metadata fields by name."""
+        return self.collection.fields
+
+    @property
+    def params_model(self) -> type[Config] | None:
+        """The search parameters of the segments' layout."""
+        model: type[Config] | None = layout_class(self.layout).params_model
+        return model
+
+    def bytes(self) -> int:
+        """Return the size of the segments' arrays."""
+        return sum(int(segment["bytes"]) for segment in self.collection.stats()["segments"])
+
+    def params_for(self, target_recall: float) -> Config | None:
+        """Raise ArgumentError: what is measured on one state says nothing of the next."""
+        if self.params_model is None:
+            return None
+        raise ArgumentError(
+            f"{self.path.name!r} is a live collection, which is not tuned for a recall.",
+            hint="Give search parameters: see `parameters` of the index.",
+        )
+
+    def search(
+        self,
+        query: SparseVector,
+        k: int,
+        *,
+        params: Config | None = None,
+        filter: Any | None = None,  # noqa: A002
+    ) -> Found:
+        """Return the best `k` documents of the latest state that pass `filter`."""
+        return _found(self.collection.search(query, k, params=params, filter=filter))
+
+    def search_batch(
+        self,
+        queries: SparseMatrix,
+        k: int,
+        *,
+        params: Config | None = None,
+        filter: Any | None = None,  # noqa: A002
+        n_threads: int | None = None,
+    ) -> list[Found]:
+        """Return the best `k` documents of every query, all of one state."""
+        results = self.collection.search_batch(
+            queries, k, params=params, filter=filter, n_threads=n_threads
+        )
+        return [_found(result) for result in results]
+
+    def with_documents(self, found: Found) -> Found:
+        """Return `found` with its documents; those deleted since are left out."""
+        documents = self.collection.documents(found.doc_ids)
+        kept = [at for at, document in enumerate(documents) if document is not None]
+        return Found(
+            [found.doc_ids[at] for at in kept],
+            [found.scores[at] for at in kept],
+            [found.keys[at] for at in kept],
+            [document for document in documents if document is not None],
+        )
+
+    def document(self, doc_id: str) -> Document:
+        """Return a document; raises DocumentNotFoundError if there is none."""
+        return self.collection.document(doc_id)
+
+    def vector(self, doc_id: str) -> SparseVector:
+        """Return a document's vector; raises DocumentNotFoundError if there is none."""
+        return self.collection.vector(doc_id)
+
+    def explain(self, query: SparseVector, doc_id: str) -> Explanation:
+        """Return what each term gives to the score of a document, found or not."""
+        return self.collection.explain(query, doc_id)
+
+    def why_not(
+        self, query: SparseVector, doc_id: str, k: int, *, params: Config | None = None
+    ) -> tuple[str, str]:
+        """Return why a document is or is not among the best `k`: a code and a sentence."""
+        found = self.collection.search(query, k, params=params)
+        score = query.dot(self.collection.vector(doc_id))
+        if doc_id in found.doc_ids:
+            rank = found.doc_ids.index(doc_id) + 1
+            return "found", f"It is found, at rank {rank} with score {score:.6g}."
+        if score == 0:
+            return "no_shared_term", "The document has none of the query's terms."
+        last = float(found.scores[-1]) if len(found) == k else 0.0
+        if score <= last:
+            return (
+                "below_kth_score",
+                f"Its score {score:.6g} is below {last:.6g}, the score at rank {k}.",
+            )
+        message = (
+            f"Its score {score:.6g} reaches {last:.6g}, but the approximate search of its segment "
+            "did not come to it."
+        )
+        return "block_not_visited", message
+
+    def upsert(self, documents: Sequence[Document], vectors: SparseMatrix) -> UpsertResult:
+        """Add documents, or replace those of the same id: all of them, durably, or none."""
+        return self.collection.upsert(documents, vectors)
+
+    def delete(self, doc_ids: Iterable[str]) -> int:
+        """Delete the documents of those ids that live; return how many."""
+        return self.collection.delete(doc_ids)
+
+    def delete_where(self, filter: Any) -> int:  # noqa: A002
+        """Delete the documents that pass a filter; return how many."""
+        return self.collection.delete_where(filter)
+
+    def close(self) -> None:
+        """Stop maintenance and let the lock go."""
+        self.collection.close()
+
+
+def _found(result: CollectionResult) -> Found:
+    return Found(result.doc_ids, result.scores.tolist(), result.numbers.tolist())
