@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -100,6 +99,9 @@ def load_dataset(
             found = _at(root / text)
             if found is not None:
                 return _open(found, text, fields, bad_lines)
+        # A folder of several collections: the error names them.
+        if text in CATALOGUE and (datasets_folder() / text).is_dir():
+            return _open(datasets_folder() / text, text, fields, bad_lines)
         if _archive_named(text) is not None:
             return _open(fetch_dataset(text), text, fields, bad_lines)
     path = Path(text).expanduser()
@@ -135,7 +137,7 @@ def _open(path: Path, name: str | None, fields: FieldMap, bad: BadLines | None) 
         if first_present(path, "collection.tsv"):
             _require_default_fields(fields, str(path))
             return MsMarcoDataset(path, name=name, bad=bad)
-        inside = sorted(p.name for p in path.iterdir() if _at(p) == p)
+        inside = _inside(path)
         hint = f"It holds the collections {', '.join(inside)}: name one." if inside else ""
         raise DatasetNotFoundError(
             f"The folder {path} has neither corpus.jsonl nor collection.tsv (plain, .zst or .gz).",
@@ -207,6 +209,9 @@ def list_datasets() -> list[DatasetEntry]:
         for name, path in _archives(root):
             entries.setdefault(name, DatasetEntry(name, "archive", str(path), ""))
     for name, public in CATALOGUE.items():
+        several = datasets_folder() / name
+        if several.is_dir():
+            entries.setdefault(name, DatasetEntry(name, "ready", str(several), public.about))
         entries.setdefault(name, DatasetEntry(name, "online", public.url, public.about))
     return [entries[name] for name in sorted(entries)]
 
@@ -218,8 +223,15 @@ def _collections(root: Path) -> Iterator[tuple[str, Path]]:
         if path.is_dir():
             if _at(path) == path:
                 yield path.name, path
+            else:
+                yield from ((f"{path.name}/{inner}", path / inner) for inner in _inside(path))
         elif strip_compression(path).endswith(_FILE_SUFFIXES):
             yield Path(strip_compression(path)).stem, path
+
+
+def _inside(folder: Path) -> list[str]:
+    """Return the names of the collections in a folder of several, such as CQADupStack's."""
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and _at(p) == p)
 
 
 def _archives(root: Path) -> Iterator[tuple[str, Path]]:
@@ -259,7 +271,7 @@ def fetch_dataset(name: str, *, overwrite: bool = False) -> Path:
     from lsr.data.fetch import download, locked, unpack
 
     entry = next((e for e in list_datasets() if e.name == name), None)
-    if entry is None or os.sep in name:
+    if entry is None:
         raise _not_found(name)
     if entry.status == "shipped":
         return load_toy().folder

@@ -208,3 +208,26 @@ def test_fetching_what_needs_no_fetching_or_is_unknown(data_root: Path, make_bei
     assert (fetch_dataset("toy") / "corpus.jsonl.zst").is_file()
     with pytest.raises(DatasetNotFoundError, match="No data set 'nothing'"):
         fetch_dataset("nothing")
+
+
+def test_a_public_archive_of_several_collections(
+    tmp_path: Path, make_beir: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for forum in ("android", "english"):
+        make_beir(tmp_path / "source" / "forums" / forum)
+    shutil.make_archive(str(tmp_path / "forums"), "zip", tmp_path / "source", "forums")
+    content = (tmp_path / "forums.zip").read_bytes()
+    with serve(content) as server:
+        checksum = f"md5:{hashlib.md5(content).hexdigest()}"
+        public = PublicDataset(server.url, checksum, len(content), None, "Several.")
+        monkeypatch.setattr(registry, "CATALOGUE", {"forums": public})
+        folder = fetch_dataset("forums")
+        statuses = {e.name: e.status for e in list_datasets()}
+        assert statuses["forums"] == statuses["forums/android"] == "ready"
+        assert fetch_dataset("forums") == folder
+        assert fetch_dataset("forums/english") == folder / "english"
+        assert len(server.requests) == 1
+    assert load_dataset("forums/android").name == "forums/android"
+    with pytest.raises(DatasetNotFoundError, match="neither corpus.jsonl") as caught:
+        load_dataset("forums")
+    assert "the collections android, english: name one" in caught.value.hint
