@@ -432,7 +432,7 @@ class TrainConfig(Config):
     teacher_scale: float = Field(default=30.0, gt=0)
     negatives: NegativesConfig | None = None
     losses: tuple[LossConfig, ...] = (InfoNCEConfig(),)
-    document_regularizer: RegularizerConfig | None = RegularizerConfig()
+    document_regularizer: RegularizerConfig | None = None
     query_regularizer: RegularizerConfig | None = None
     controller: ControllerConfig | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
