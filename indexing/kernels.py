@@ -24,6 +24,7 @@ __all__ = [
     "log_sum",
     "score_rows",
     "score_vectors",
+    "set_rows",
     "transpose_rows",
 ]
 
@@ -353,3 +354,39 @@ def log_sum(words, first, second):
         x = (x + U(words[i]) + y) & mask
         y = (y + U(words[i + U(1)]) + x) & mask
     return (x << U(32)) | y
+
+
+@jit
+def set_rows(words, out_rows):
+    """Write the rows whose bit is set, ascending; return how many.
+
+    Parameters
+    ----------
+    words : uint64, shape (n,)
+        Row bitmap.
+    out_rows : int64, shape (>= number of set bits,)
+        Written.
+    """
+    n = U(0)
+    for at in range(U(len(words))):
+        word = words[at]
+        row = at << U(6)
+        while word != U(0):
+            # Skip what is empty by halves of what is left: no instruction counts trailing zeros here.
+            if word & U(0xFFFFFFFF) == U(0):
+                word >>= U(32)
+                row += U(32)
+            if word & U(0xFFFF) == U(0):
+                word >>= U(16)
+                row += U(16)
+            if word & U(0xFF) == U(0):
+                word >>= U(8)
+                row += U(8)
+            while word & U(1) == U(0):
+                word >>= U(1)
+                row += U(1)
+            out_rows[n] = np.int64(row)
+            n += U(1)
+            word >>= U(1)
+            row += U(1)
+    return np.int64(n)

@@ -18,6 +18,7 @@ __all__ = [
     "log_sum",
     "score_rows",
     "score_vectors",
+    "set_rows",
     "transpose_rows",
 ]
 
@@ -140,3 +141,11 @@ def log_sum(words: Array, first: int, second: int) -> int:
         first = (first + x + second) & 0xFFFFFFFF
         second = (second + y + first) & 0xFFFFFFFF
     return (first << 32) | second
+
+
+def set_rows(words: Array, out_rows: Array) -> int:
+    """Write the rows whose bit is set, ascending; return how many."""
+    bits = np.unpackbits(words.astype("<u8").view(np.uint8), bitorder="little")
+    rows = np.flatnonzero(bits)
+    out_rows[: len(rows)] = rows
+    return len(rows)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from indexing import kernels, reference
 from indexing.exact import ExactIndex
-from indexing.filters import NO_FILTER, bitmap
+from indexing.filters import NO_FILTER, bitmap, rows_of
 from indexing.jit import COMPILED, half_bits, half_to_float, jit, prefetch, read_only
 from lsr.core.sparse import SparseMatrix, SparseVector
 from tests.helpers.strategies import sparse_matrices, sparse_vectors
@@ -155,6 +155,7 @@ def test_one_signature_a_kernel(rng: np.random.Generator) -> None:
         np.empty(10, np.float32),
     )
     kernels.log_sum(read_only(np.zeros(2, np.uint32)), 1, 2)
+    rows_of(bitmap([1], 10), 10)
     for name in kernels.__all__:
         kernel = getattr(kernels, name)
         if hasattr(kernel, "signatures"):
@@ -240,3 +241,13 @@ def test_score_vectors(matrix: SparseMatrix, query: SparseVector) -> None:
 def test_log_sum(words: list[int], start: int) -> None:
     even = read_only(np.array(words[: len(words) // 2 * 2], dtype=np.uint32))
     assert int(kernels.log_sum(even, start, 5)) == reference.log_sum(even, start, 5)
+
+
+@given(st.lists(st.integers(0, 2**64 - 1) | st.sampled_from([0, 1, 2**63, 2**64 - 1]), max_size=9))
+def test_set_rows(words: list[int]) -> None:
+    bits = read_only(np.array(words, dtype=np.uint64))
+    made = []
+    for module in (kernels, reference):
+        rows = np.full(64 * len(words), -1, np.int64)
+        made.append((int(module.set_rows(bits, rows)), rows.tolist()))
+    assert made[0] == made[1]
