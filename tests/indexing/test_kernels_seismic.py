@@ -25,7 +25,11 @@ from indexing.source import MatrixSource
 from lsr.core.sparse import SparseMatrix
 from tests.helpers.strategies import random_matrix, sparse_matrices
 
+# Interpreted, the random generator's 64-bit products warn where compiled ones wrap.
+pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+
 SIZE = 12
+EXAMPLES = 40 if COMPILED else 6
 
 
 def equal(ours: Any, twin: Any) -> None:
@@ -33,7 +37,7 @@ def equal(ours: Any, twin: Any) -> None:
         np.testing.assert_array_equal(left, right)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(sparse_matrices(SIZE))
 def test_order_rows(matrix: SparseMatrix) -> None:
     def run(module: ModuleType) -> Any:
@@ -51,7 +55,7 @@ def test_order_rows(matrix: SparseMatrix) -> None:
     equal(run(kernels_forward), run(reference_seismic))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(sparse_matrices(SIZE, min_rows=1), st.data())
 def test_pruning_kernels(matrix: SparseMatrix, data: st.DataObject) -> None:
     forward = build_forward(MatrixSource(matrix), in_memory, n_threads=1)
@@ -82,7 +86,7 @@ def test_pruning_kernels(matrix: SparseMatrix, data: st.DataObject) -> None:
     equal(run(kernels_seismic_build), run(reference_seismic))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(st.lists(st.integers(1, 600), max_size=60), st.integers(1, 70))
 def test_cap_list(bits: list[int], cap: int) -> None:
     rows = np.arange(len(bits), dtype=np.int32) * 3
@@ -95,7 +99,7 @@ def test_cap_list(bits: list[int], cap: int) -> None:
     equal(run(kernels_seismic_build), run(reference_seismic))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(sparse_matrices(SIZE, min_rows=1), st.data())
 def test_cluster_and_summarise(matrix: SparseMatrix, data: st.DataObject) -> None:
     forward = build_forward(MatrixSource(matrix), in_memory, n_threads=1)
@@ -163,8 +167,7 @@ def test_cluster_and_summarise(matrix: SparseMatrix, data: st.DataObject) -> Non
         assert not term_counts.any()
         return [n_blocks, out_rows[: len(rows)], starts[: n_blocks + 1], *numbers, *out]
 
-    with np.errstate(over="ignore"):
-        equal(run(kernels_seismic_build), run(reference_seismic))
+    equal(run(kernels_seismic_build), run(reference_seismic))
 
 
 def searched(
@@ -228,13 +231,12 @@ def layouts(data: st.DataObject) -> SeismicLayout:
     )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(sparse_matrices(SIZE, min_rows=1, max_rows=60), sparse_matrices(SIZE, max_rows=4), st.data())
 def test_seismic_search(
     documents: SparseMatrix, queries: SparseMatrix, data: st.DataObject
 ) -> None:
-    with np.errstate(over="ignore"):
-        index = SeismicIndex.from_matrix(documents, layouts(data), n_threads=1)
+    index = SeismicIndex.from_matrix(documents, layouts(data), n_threads=1)
     rows = data.draw(st.none() | st.sets(st.integers(0, documents.n_rows - 1)))
     allowed = NO_FILTER
     if rows is not None:
@@ -254,8 +256,7 @@ def test_seismic_search(
 def test_seismic_search_with_neighbours(rng: np.random.Generator) -> None:
     documents, queries = random_matrix(rng, 200, 60, 12), random_matrix(rng, 15, 60, 6)
     layout = SeismicLayout(pruning=CapPruning(n_postings=8), n_neighbors=5)
-    with np.errstate(over="ignore"):
-        index = SeismicIndex.from_matrix(documents, layout, n_threads=2)
+    index = SeismicIndex.from_matrix(documents, layout, n_threads=2)
     for n_knn in (0, 2, 5):
         params = SeismicParams(query_cut=3, heap_factor=0.9, n_knn=n_knn)
         ours = searched(kernels_seismic, index, queries, 7, params=params, allowed=NO_FILTER)
@@ -263,7 +264,7 @@ def test_seismic_search_with_neighbours(rng: np.random.Generator) -> None:
         equal(ours, twin)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(sparse_matrices(SIZE, min_rows=1), sparse_matrices(SIZE, min_rows=1, max_rows=1))
 def test_forward_scores(documents: SparseMatrix, queries: SparseMatrix) -> None:
     forward = build_forward(MatrixSource(documents), in_memory, n_threads=1)

@@ -33,6 +33,9 @@ from lsr.core.sparse import SparseMatrix, SparseVector
 from lsr.data.vectors import open_vectors
 from tests.helpers.strategies import random_matrix, sparse_matrices, sparse_vectors
 
+# Interpreted, the random generator's 64-bit products warn where compiled ones wrap.
+pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+
 SIZE = 20
 WHOLE = SeismicLayout(
     pruning=CapPruning(n_postings=10**6), summary_energy=1.0, centroid_fraction=0.3
