@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lsr.core.artifact import write_text_atomic
 from lsr.core.errors import MissingDependencyError
 
-__all__ = ["read_log", "tensorboard_writer", "write_json_line"]
+__all__ = ["forget_after", "read_log", "tensorboard_writer", "write_json_line"]
 
 
 def write_json_line(path: Path, record: dict[str, Any]) -> None:
@@ -24,6 +25,17 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def forget_after(path: Path, *, stage: str, step: int) -> None:
+    """Drop the records of `stage`, and evaluations, behind `step`: a resumed run writes them anew.
+
+    A killed run has logged steps that its last checkpoint does not know.
+    """
+    records = read_log(path)
+    kept = [r for r in records if r["stage"] not in (stage, "evaluate") or int(r["step"]) <= step]
+    if len(kept) < len(records):
+        write_text_atomic(path, "".join(json.dumps(r) + "\n" for r in kept))
 
 
 def tensorboard_writer(folder: Path) -> Callable[[dict[str, Any]], None]:

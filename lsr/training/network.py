@@ -238,7 +238,9 @@ def _neural_side(
     model = config.model
     masked_lm, fresh = load_masked_lm(backbone, dropout=model.dropout)
     if config.execution.checkpoint_layers:
-        masked_lm.gradient_checkpointing_enable({"use_reentrant": False})
+        # Renamed in transformers 5.20; releases before know the old name only.
+        enable = getattr(masked_lm, "activation_checkpointing_enable", None)
+        (enable or masked_lm.gradient_checkpointing_enable)({"use_reentrant": False})
     if kind == "mlm":
         times = {"log1p": 1, "log1p-twice": 2}[model.saturation]
         return MaskedLMSide(masked_lm, pooling=model.pooling, saturation=times), fresh

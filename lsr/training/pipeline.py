@@ -35,7 +35,7 @@ from lsr.training.batches import Sampler, TeacherPanel
 from lsr.training.checkpoint import load_parameters
 from lsr.training.config import TrainConfig
 from lsr.training.distributed import Processes
-from lsr.training.logs import read_log, tensorboard_writer, write_json_line
+from lsr.training.logs import forget_after, read_log, tensorboard_writer, write_json_line
 from lsr.training.negatives import mine_negatives, open_negatives
 from lsr.training.network import Network, build_network, model_folder
 from lsr.training.pair_table import PairTable
@@ -258,6 +258,9 @@ class Pipeline:
             config, network, pairs, self.sampler(pairs), self.panel(pairs), group=self.group,
             checkpoint=self.out / "checkpoint", log=self.log, evaluate=self.evaluate,
         )  # fmt: skip
+        trainer.restore()
+        if self.group.first:
+            forget_after(self.out / "log.jsonl", stage="train", step=trainer.step)
         return trainer.run(deadline=deadline)
 
     def sampler(self, pairs: PairTable) -> Sampler:

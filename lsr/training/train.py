@@ -153,6 +153,10 @@ class Trainer:
             )
         self.step = 0
         self.empty_logs = 0
+        # Figures summed since the last logged step; part of the state, so that a resumed run logs
+        # what the uninterrupted one would have.
+        self.sums: dict[str, Tensor] = {}
+        self.summed = 0
         # Seen by the controller one step late, so that reading it does not stall the device.
         self.last_terms: Tensor | float | None = None
         self.alive = torch.zeros(size, dtype=torch.bool, device=group.device)
@@ -284,7 +288,7 @@ class Trainer:
     # -- the loop ----------------------------------------------------------------------------
 
     def run(self, *, deadline: float | None = None) -> bool:
-        """Train from the last checkpoint to the end; return whether the end was reached.
+        """Train from where it stands (`restore`) to the end; return whether the end was reached.
 
         Parameters
         ----------
@@ -297,24 +301,23 @@ class Trainer:
             If the loss is no number, or all documents are empty for some logging steps.
         """
         config = self.config
-        if self.checkpoint.is_dir():
-            self._restore()
         self.network.train()
-        sums: dict[str, Tensor] = {}
         n_tokens, began, since = 0, time.perf_counter(), self.step
         with progress_bar("training", total=config.steps, unit="steps") as advance:
             advance(self.step)
             for rows in prefetch(self.sampler.rows, self.step, config.steps):
                 parts = self.train_step(rows)
                 for name, value in parts.items():
-                    sums[name] = sums[name] + value if name in sums else value.clone()
+                    seen = self.sums.get(name)
+                    self.sums[name] = value.clone() if seen is None else seen + value
+                self.summed += 1
                 n_tokens += int(self.passages.lengths[rows.documents].sum())
                 n_tokens += int(self.queries.lengths[rows.queries].sum())
                 advance(1)
                 last = self.step == config.steps
                 if self.step % config.log_every == 0 or last:
-                    self._report(sums, n_tokens, time.perf_counter() - began, self.step - since)
-                    sums, n_tokens, began, since = {}, 0, time.perf_counter(), self.step
+                    self._report(n_tokens, time.perf_counter() - began, self.step - since)
+                    n_tokens, began, since = 0, time.perf_counter(), self.step
                 stop = deadline is not None and time.monotonic() > deadline
                 if self.step % config.checkpoint_every == 0 or last or stop:
                     self.save()
@@ -325,8 +328,10 @@ class Trainer:
                     break
         return self.step >= config.steps
 
-    def _report(self, sums: dict[str, Tensor], n_tokens: int, seconds: float, steps: int) -> None:
-        means = {name: float(value) / steps for name, value in sums.items()}
+    def _report(self, n_tokens: int, seconds: float, steps: int) -> None:
+        """Log the means since the last report; the rates are of this process's `steps`."""
+        means = {name: float(value) / self.summed for name, value in self.sums.items()}
+        self.sums, self.summed = {}, 0
         dead = 1.0 - float(self.alive.float().mean())
         self.alive.zero_()
         if not np.isfinite(means["loss"]):
@@ -402,10 +407,11 @@ class Trainer:
         state: dict[str, Any] = {
             "step": self.step,
             "empty_logs": self.empty_logs,
+            "summed": self.summed,
             "last_terms": None if self.last_terms is None else float(self.last_terms),
             "controller": self.controller.state() if self.controller else None,
         }
-        tensors = {"alive": self.alive}
+        tensors = {"alive": self.alive, **{f"sum.{k}": v for k, v in self.sums.items()}}
         if isinstance(self.document_tax, DFFlops):
             tensors |= {f"df_flops.{k}": v for k, v in self.document_tax.state.items()}
         save_checkpoint(
@@ -413,13 +419,28 @@ class Trainer:
             state=state, tensors=tensors, recipe_hash=self.hash,
         )  # fmt: skip
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Go on from the checkpoint, if there is one.
+
+        Raises
+        ------
+        TrainingError
+            If it belongs to another recipe.
+        """
+        if not self.checkpoint.is_dir():
+            return
         state, tensors = load_checkpoint(
             self.checkpoint, self.network, self.optimizer, recipe_hash=self.hash
         )
         self.step = int(state["step"])
         self.empty_logs = int(state["empty_logs"])
         self.last_terms = state["last_terms"]
+        self.summed = int(state["summed"])
+        self.sums = {
+            k.removeprefix("sum."): v.to(self.group.device)
+            for k, v in tensors.items()
+            if k.startswith("sum.")
+        }
         self.alive.copy_(tensors["alive"])
         if self.controller is not None:
             self.controller.load_state(state["controller"])

@@ -268,9 +268,9 @@ class TestTeachers:
         negatives = mine_negatives(config, table, dense, tmp_path / "n", device=CPU)
         scores = dense.queries.astype(np.float32) @ dense.passages.T.astype(np.float32)
         positive = dict(table.pairs.tolist())
-        for query in positive:
+        for query, passage in positive.items():
             own = scores[query].copy()
-            own[positive[query]] = -9
+            own[passage] = -9
             wanted = np.sort(own)[::-1][:5]
             np.testing.assert_allclose(scores[query][negatives[query]], wanted, atol=1e-3)
 

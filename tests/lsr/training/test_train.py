@@ -15,7 +15,9 @@ torch = pytest.importorskip("torch")
 
 from lsr.core.errors import ArtifactExistsError, ConfigError, TrainingError
 from lsr.training.distributed import Processes, processes
+from lsr.training.logs import write_json_line
 from lsr.training.pipeline import Pipeline
+from lsr.training.train import Trainer
 
 ONE = Processes(0, 1, torch.device("cpu"))
 
@@ -69,6 +71,38 @@ def test_a_killed_run_goes_on_to_the_same_figures(
     assert curve(resumed, "lambda_doc") == curve(whole, "lambda_doc")
     a, b = parameters(tmp_path / "whole"), parameters(tmp_path / "cut")
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_that_was_killed_between_checkpoints_logs_no_step_twice(
+    recipe: Callable[..., Any], tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = recipe(steps=9, checkpoint_every=2, log_every=3)
+    whole = train(config, tmp_path / "whole", data)
+    step = Trainer.train_step
+
+    def killed(self: Trainer, rows: Any) -> Any:
+        if self.step == 7:
+            raise KeyboardInterrupt
+        return step(self, rows)
+
+    monkeypatch.setattr(Trainer, "train_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "cut", data)
+    monkeypatch.setattr(Trainer, "train_step", step)
+    write_json_line(tmp_path / "cut" / "log.jsonl", {"stage": "train", "step": 7, "loss": 0})
+    resumed = train(config, tmp_path / "cut", data)
+    assert [r["step"] for r in resumed] == [r["step"] for r in whole]
+    assert curve(resumed) == curve(whole)
+
+
+def test_checkpointed_layers_give_the_same_training(
+    recipe: Callable[..., Any], tmp_path: Path, data: Path
+) -> None:
+    config = recipe(steps=2)
+    execution = config.execution.model_copy(update={"checkpoint_layers": True})
+    plain = train(config, tmp_path / "plain", data)
+    again = train(config.model_copy(update={"execution": execution}), tmp_path / "again", data)
+    assert curve(again) == pytest.approx(curve(plain), rel=1e-5)
 
 
 def test_another_recipe_does_not_resume(
