@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 from lsr.core.errors import (
@@ -22,6 +23,7 @@ from lsr.core.errors import (
 )
 from lsr.core.sparse import SparseVector
 from serving.batching import QueryBatcher
+from serving.collection_source import CollectionSource
 from serving.engine import Engine
 from serving.keys import KeyRing
 from serving.metrics import Metrics
@@ -88,6 +90,12 @@ class Service:
             ("index",),
             lambda: [((e.name,), float(e.n_documents)) for e in self.engines()],
         )
+        for name, description, key in (
+            ("lsr_collection_segments", "Sealed segments of a collection.", "segments"),
+            ("lsr_collection_head_documents", "Documents not sealed yet.", "head_documents"),
+            ("lsr_collection_generation", "Writes that a collection has seen.", "generation"),
+        ):
+            self.metrics.add_gauge(name, description, ("index",), partial(self._sizes, key))
         self.metrics.add_gauge(
             "lsr_writes_pending",
             "Writes that run or wait.",
@@ -100,6 +108,15 @@ class Service:
             (),
             lambda: [((), float(self._in_flight))],
         )
+
+    def _sizes(self, key: str) -> list[tuple[tuple[str, ...], float]]:
+        sizes: list[tuple[tuple[str, ...], float]] = []
+        for engine in self.engines():
+            if isinstance(engine.source, CollectionSource):
+                value = engine.source.collection.stats()[key]
+                size = len(value) if isinstance(value, list) else value
+                sizes.append(((engine.name,), float(size)))
+        return sizes
 
     # --- life ----------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import { ApiError, ask, curl, getKey, indexPath, setKey } from "./api.js";
 import { $, copy, el, milliseconds, number, toast } from "./dom.js";
 import { setUpEncode } from "./encode.js";
-import { readParams, renderParams } from "./params.js";
+import { readFilter, readParams, renderParams } from "./params.js";
 import { isAdded, resultItem } from "./results.js";
 import { setUpTerms } from "./terms.js";
 
@@ -24,6 +24,8 @@ function requestBody() {
   const params = readParams($("params"));
   if (Object.keys(params).length) body.params = params;
   if ($("compare").checked && indexInfo().parameters.length) body.compare_exact = true;
+  const filter = readFilter($("filter"));
+  if (filter && hasFields()) body.filter = filter;
   const edit = terms.edit();
   if (edit) body.edit = edit;
   return body;
@@ -117,9 +119,16 @@ function renderComparison({ exact }) {
   $("comparison").hidden = false;
 }
 
+const hasFields = () => Object.keys(indexInfo()?.fields ?? {}).length > 0;
+
 function showIndex() {
-  renderParams($("params"), indexInfo());
-  $("tuning").hidden = !indexInfo()?.parameters.length;
+  const info = indexInfo();
+  renderParams($("params"), info);
+  $("compare-field").hidden = !info?.parameters.length;
+  $("filter-field").hidden = !hasFields();
+  $("filter-fields").textContent = Object.entries(info?.fields ?? {})
+    .map(([name, type]) => `${name} (${type})`).join(", ");
+  $("tuning").hidden = $("compare-field").hidden && $("filter-field").hidden;
 }
 
 function showWelcome() {

@@ -17,6 +17,18 @@ export function readParams(place) {
   return values;
 }
 
+/** Return the filter that an input holds; null while it is empty or not JSON yet. */
+export function readFilter(input) {
+  input.setCustomValidity("");
+  if (!input.value.trim()) return null;
+  try {
+    const filter = JSON.parse(input.value);
+    if (filter && typeof filter === "object") return filter;
+  } catch { /* told below */ }
+  input.setCustomValidity("A filter is a JSON object.");
+  return null;
+}
+
 function control({ name, type, default: value, minimum, maximum, description }) {
   const label = name.replaceAll("_", " ");
   const shared = { "data-name": name, "data-default": String(value), title: description };

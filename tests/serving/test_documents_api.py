@@ -74,6 +74,11 @@ def test_what_is_written_is_found_as_in_an_index(live: TestClient) -> None:
     assert info["updatable"] and info["n_documents"] == 5
     assert info["fields"] == {"year": "number", "tags": "string"}
     assert live.get(f"{LIVE}/documents/norm/ans").json()["title"] == "Normans"
+    metrics = live.get("/metrics").text
+    assert 'lsr_index_documents{index="live"} 5' in metrics
+    assert 'lsr_collection_head_documents{index="live"} 5' in metrics
+    assert 'lsr_collection_segments{index="live"} 0' in metrics
+    assert 'lsr_writes_pending{index="live"} 0' in metrics
 
 
 def test_replace_and_delete(live: TestClient) -> None:

@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 
 from indexing.build import build_index
+from indexing.collection import Collection
 from indexing.storage import IndexFolder
 from lsr.encoders.encode import encode_collection
 from lsr.encoders.lexical import LexicalEncoder
@@ -285,6 +286,32 @@ def test_parameters_and_comparison_where_the_layout_has_them(page: Any) -> None:
         page.locator("[data-name=query_cut]").fill("1")
     assert answer.value.request.post_data_json["params"] == {"query_cut": 1}
     assert answer.value.json()["params"]["query_cut"] == 1
+
+
+def test_filters_where_there_are_fields(
+    browser: Any, encoder: LexicalEncoder, tmp_path: Path
+) -> None:
+    encoder.save_query_side(tmp_path / "side")
+    names = {"encoder": "lexical", "idf": "query", "query_encoder": tmp_path / "side"}
+    with Collection.create(tmp_path / "live", encoder.vocabulary, **names) as live:
+        live.upsert(DOCUMENTS, encoder.encode_documents([d.content for d in DOCUMENTS]))
+    app = create_app(ServeSettings(access_log=False), [IndexSource("live", tmp_path / "live")])
+    with Running(app) as running:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(f"{running.url}/?q=super+network")
+        page.wait_for_selector(".hit")
+        assert page.locator(".hit").count() == 3
+        page.click("#tuning summary")
+        assert page.inner_text("#filter-fields") == "year (number), tags (string)"
+        page.fill("#filter", '{"equals": {"year"')
+        page.wait_for_selector("#filter:invalid")
+        page.fill("#filter", '{"equals": {"year": 2016}}')
+        page.wait_for_function("() => document.querySelectorAll('.hit').length === 1")
+        page.fill("#filter", '{"equals": {"yeer": 2016}}')
+        page.wait_for_selector("#problem:not([hidden])")
+        assert "year" in page.inner_text("#problem")
+        context.close()
 
 
 def test_documents_cannot_bring_markup(browser: Any, tmp_path: Path) -> None:
