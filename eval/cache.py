@@ -20,7 +20,7 @@ from lsr.core.artifact import check_artifact, read_manifest, write_artifact
 from lsr.core.manifest import Manifest
 from lsr.core.records import Document, Query
 
-__all__ = ["Cache", "Ran", "content_hash", "folder_hash", "texts_hash"]
+__all__ = ["Cache", "Ran", "content_hash", "folder_hash", "run_hash", "texts_hash"]
 
 RUN_FORMAT = 1
 
@@ -63,6 +63,16 @@ def texts_hash(
             digest.update(raw)
         if advance is not None:
             advance(1)
+    return digest.hexdigest()[:24]
+
+
+def run_hash(run: RunTable) -> str:
+    """Return a hash over the documents of a run in their order; scores do not count."""
+    digest = hashlib.sha256()
+    for query_id in run.query_ids:
+        for name in (query_id, *run.results(query_id)[0]):
+            digest.update(name.encode("utf-8", "surrogatepass") + b"\0")
+        digest.update(b"\n")
     return digest.hexdigest()[:24]
 
 

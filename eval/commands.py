@@ -12,8 +12,9 @@ import typer
 from lsr.core.options import JsonOption, QuietOption, ThreadsOption
 
 if TYPE_CHECKING:
-    from eval.evaluate import EvalConfig, SearchTarget, Topics
+    from eval.evaluate import EvalConfig, SearchTarget
     from eval.results import Results
+    from eval.topics import Topics
     from lsr.data.base import Dataset
 
 __all__ = ["register"]
@@ -151,8 +152,8 @@ def _dataset(name: str | None) -> Dataset | None:
 
 
 def _topics(data: Dataset | None, qrels: Path | None, config: EvalConfig) -> Topics:
-    from eval.evaluate import Topics, load_topics
     from eval.measures import group_qrels
+    from eval.topics import Topics, load_topics
     from lsr.core.errors import ArgumentError
     from lsr.core.trec import read_qrels
 

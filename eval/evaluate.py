@@ -20,7 +20,6 @@ from pydantic import Field
 from eval.latency import measure_latency, measure_throughput
 from eval.measures import (
     depth_of,
-    group_qrels,
     measures_for,
     parse_measures,
     score_queries,
@@ -30,6 +29,7 @@ from eval.memory import peak_memory
 from eval.results import RESULTS_FORMAT, Efficiency, Results, Truncation
 from eval.runs import RunTable
 from eval.sparsity import measure_sparsity
+from eval.topics import Topics, load_topics
 from indexing.base import MAX_K, SparseIndex
 from lsr.core.config import Config, config_hash
 from lsr.core.errors import DataError, EncoderError
@@ -41,13 +41,11 @@ from lsr.encoders.base import Encoder, QueryEncoder
 __all__ = [
     "EvalConfig",
     "SearchTarget",
-    "Topics",
     "drops_self",
     "encode_target",
     "evaluate",
     "evaluate_run",
     "evaluate_target",
-    "load_topics",
     "measure_efficiency",
     "search_run",
     "truncation_of",
@@ -91,25 +89,6 @@ class EvalConfig(Config):
 
 
 @dataclass(frozen=True)
-class Topics:
-    """The judged queries of a split.
-
-    Attributes
-    ----------
-    query_ids, texts : list of str
-        Judged queries whose text is there, in the order of the collection.
-    qrels : dict
-        Judgements by query and document; may hold queries without a text, which then count 0.
-    """
-
-    dataset: str
-    split: str
-    query_ids: list[str]
-    texts: list[str]
-    qrels: dict[str, dict[str, int]]
-
-
-@dataclass(frozen=True)
 class SearchTarget:
     """An index that can be searched with text.
 
@@ -134,26 +113,6 @@ class SearchTarget:
     params: Any | None = None
     vectors: Callable[[], Iterable[SparseMatrix]] | None = None
     known: Efficiency = field(default_factory=Efficiency)
-
-
-def load_topics(dataset: Dataset, split: str = "test") -> Topics:
-    """Return the judged queries of a split with their judgements.
-
-    Raises
-    ------
-    DataError
-        If there is no judgement, or no judged query has a text.
-    """
-    qrels = group_qrels(dataset.qrels(split))
-    judged = [query for query in dataset.queries(split) if query.query_id in qrels]
-    if not judged:
-        raise DataError(
-            f"None of the {len(qrels)} judged queries of {dataset.name}/{split} has a text.",
-            hint="Queries and judgements do not belong together: compare their ids.",
-        )
-    return Topics(
-        dataset.name, split, [q.query_id for q in judged], [q.text for q in judged], qrels
-    )
 
 
 def evaluate(

@@ -6,7 +6,6 @@ terms that made its score (`indexing.explain`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from eval.results import Results
@@ -112,7 +111,7 @@ def explain_extremes(
             ),
         )
         wanted[row.query_id] = list(dict.fromkeys([*docs[:1], *relevant[:1]]))
-    contents = _texts(runner, collection, {doc for docs in wanted.values() for doc in docs})
+    contents = bench.texts({doc for docs in wanted.values() for doc in docs})
     explainer = _Explainer(runner, collection, under_test)
     found = []
     for row in chosen:
@@ -174,15 +173,3 @@ class _Explainer:
             len(found.terms) - len(shown),
             tuple(t.token for t in found.missing[:5]),
         )
-
-
-def _texts(runner: Runner, collection: str, doc_ids: Iterable[str]) -> dict[str, str]:
-    """Return the texts of a few documents, in one pass over the collection."""
-    wanted = set(doc_ids)
-    found: dict[str, str] = {}
-    for document in runner.bench(collection).dataset.documents():
-        if document.doc_id in wanted:
-            found[document.doc_id] = document.content
-            if len(found) == len(wanted):
-                break
-    return found

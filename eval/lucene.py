@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from eval.evaluate import Topics
 from eval.java import find_java, load_classes
 from eval.runs import RunTable
+from eval.topics import Topics
 from lsr.core.errors import ExternalToolError
 from lsr.core.records import Document
 

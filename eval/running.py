@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.cache import Ran, content_hash
+from eval.cache import Ran, content_hash, run_hash
 from eval.evaluate import drops_self, evaluate_run
 from eval.fusion import convex_combination, reciprocal_rank_fusion, tune_weight
 from eval.measures import parse_measures, score_queries, summarise
@@ -139,18 +139,20 @@ class Runner:
         if isinstance(system, SparseSystem | DenseSystem):
             from eval.searching import search_dense, search_sparse
 
-            if isinstance(system, DenseSystem):
-                key = bench.dense_encoder(system.encoder).fingerprint
-                return self._cached(bench, system, key, search_dense)
-            return self._cached(bench, system, self._encoder_key(bench, system), search_sparse)
+            search = search_dense if isinstance(system, DenseSystem) else search_sparse
+            return self._cached(bench, system, self._key_of(bench, system), search)
         from eval.searching_lucene import search_lucene_bm25, search_lucene_impacts
 
         if isinstance(system, LuceneBm25System):
             return self._cached(bench, system, "", search_lucene_bm25)
-        key = self._encoder_key(bench, system)
-        return self._cached(bench, system, key, search_lucene_impacts)
+        return self._cached(bench, system, self._key_of(bench, system), search_lucene_impacts)
 
-    def _encoder_key(self, bench: Workbench, system: SparseSystem | LuceneImpactSystem) -> str:
+    def _key_of(
+        self, bench: Workbench, system: SparseSystem | DenseSystem | LuceneImpactSystem
+    ) -> str:
+        """Return a hash over what decides the vectors of a system's encoder."""
+        if isinstance(system, DenseSystem):
+            return bench.dense_encoder(system.encoder).fingerprint
         return bench.encoder_key(resolve_model(system.encoder, self.options.models))
 
     def _cached(
@@ -160,7 +162,7 @@ class Runner:
         encoder_key: str,
         make: Callable[[Workbench, Any], Ran],
     ) -> Ran:
-        config = system.model_dump(mode="json", exclude={"name", "about", "encoder"})
+        config = system.model_dump(mode="json", exclude={"name", "about", "hidden", "encoder"})
         parts = {
             "encoder": encoder_key,
             "system": config,
@@ -215,7 +217,8 @@ class Runner:
                 f"score single documents, it is {by.kind!r}."
             )
         first = self.ran(bench.collection.name, system.first).run.top(system.depth)
-        return rerank(bench, first, by)
+        key = content_hash({"first": run_hash(first), "by": self._key_of(bench, by)})
+        return self._cached(bench, system, key, lambda bench, _: rerank(bench, first, by))
 
 
 def _stored(bench: Workbench, system: RunSystem) -> Ran:
@@ -247,7 +250,9 @@ def run_suite(
     skipped: list[Skipped] = []
     for collection in runner.suite.collections:
         for system in runner.suite.systems:
-            if wanted is not None and (collection.name, system.name) not in wanted:
+            if system.hidden or (
+                wanted is not None and (collection.name, system.name) not in wanted
+            ):
                 continue
             try:
                 result = runner.result(collection.name, system.name)

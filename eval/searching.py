@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,20 @@ from eval.runs import RunTable
 from eval.search_params import parse_params
 from eval.sparsity import measure_sparsity
 from eval.systems import DenseSystem, SparseSystem
-from eval.workbench import Workbench
+from eval.workbench import Workbench, resolve_model
 from indexing.base import SparseIndex
 from indexing.threads import resolve_threads
+from lsr.core import console
+from lsr.core.errors import EncoderError
 from lsr.core.records import ScoredDoc
-from lsr.core.sparse import SparseMatrix
-from lsr.encoders import load_encoder
+from lsr.core.sparse import SparseMatrix, vstack
+from lsr.encoders import Encoder, prepare_encoder
 
 __all__ = ["rerank", "search_dense", "search_sparse"]
 
 _RECALL_K = 10
 _TIMED_ENCODINGS = 200
+_WINDOW = 1024
 
 
 def search_sparse(bench: Workbench, system: SparseSystem) -> Ran:
@@ -117,26 +121,20 @@ def search_dense(bench: Workbench, system: DenseSystem) -> Ran:
 def rerank(bench: Workbench, first: RunTable, by: SparseSystem | DenseSystem) -> Ran:
     """Return the results of `first`, ordered by the scores of another system.
 
-    A document that the collection lacks cannot be scored and is left out; the notes count them.
+    Only the documents of `first` are encoded, so a first stage over millions of documents is no
+    more work than one over thousands (the lexical encoder is the exception: it is fitted on the
+    whole collection). A document that the collection lacks cannot be scored and is left out; the
+    notes count them.
     """
-    rows = {doc_id: row for row, doc_id in enumerate(bench.doc_ids)}
-    documents: Any
-    queries: Any
-    if isinstance(by, SparseSystem):
-        vectors = bench.vectors(by.encoder)
-        encoder = load_encoder(str(vectors.query_encoder_path))
-        documents = vectors.matrix().to_scipy()
-        queries = encoder.encode_queries(
-            bench.topics.texts, batch_size=bench.options.batch_size
-        ).to_scipy()
-    else:
-        documents, queries, _ = bench.embeddings(by.encoder)
+    listed = {query_id: first.results(query_id)[0] for query_id in bench.topics.query_ids}
+    texts = bench.texts({doc_id for docs in listed.values() for doc_id in docs})
+    rows = {doc_id: row for row, doc_id in enumerate(texts)}
+    documents, queries, truncation = _score_matrices(bench, by, texts)
     lines: list[ScoredDoc] = []
     n_missing = 0
-    for at, query_id in enumerate(bench.topics.query_ids):
-        listed = first.results(query_id)[0]
-        there = [doc_id for doc_id in listed if doc_id in rows]
-        n_missing += len(listed) - len(there)
+    for at, (query_id, docs) in enumerate(listed.items()):
+        there = [doc_id for doc_id in docs if doc_id in rows]
+        n_missing += len(docs) - len(there)
         chosen = np.array([rows[doc_id] for doc_id in there], dtype=np.int64)
         scores = documents[chosen] @ queries[[at]].T
         scores = np.asarray(scores.toarray() if hasattr(scores, "toarray") else scores)
@@ -145,7 +143,34 @@ def rerank(bench: Workbench, first: RunTable, by: SparseSystem | DenseSystem) ->
             for doc_id, score in zip(there, scores.reshape(-1).tolist(), strict=True)
         ]
     lost = (f"{n_missing} results of the first run are not in the collection",)
-    return Ran(RunTable.from_scored(lines), notes=lost if n_missing else ())
+    return Ran(RunTable.from_scored(lines), truncation=truncation, notes=lost if n_missing else ())
+
+
+def _score_matrices(
+    bench: Workbench, by: SparseSystem | DenseSystem, texts: dict[str, str]
+) -> tuple[Any, Any, Truncation]:
+    """Return matrices of the texts and of the queries whose product is the scores."""
+    size = bench.options.batch_size
+    label = f"Encoding {len(texts):,} documents of {bench.collection.name} for {by.name}"
+    if isinstance(by, DenseSystem):
+        model = bench.dense_encoder(by.encoder)
+        with console.progress_bar(label, len(texts), unit="documents") as advance:
+            rows = model.encode(list(texts.values()), batch_size=size, advance=advance)
+        cut = Truncation(query_tokens=model.max_tokens, document_tokens=model.max_tokens)
+        return rows, model.encode(bench.topics.texts, batch_size=size), cut
+    spec = resolve_model(by.encoder, bench.options.models)
+    encoder = prepare_encoder(spec, lambda: (d.content for d in bench.dataset.documents()))
+    if not isinstance(encoder, Encoder):
+        raise EncoderError(f"{by.encoder!r} has a query side only; re-ranking encodes documents.")
+    parts = []
+    with console.progress_bar(label, len(texts), unit="documents") as advance:
+        contents = iter(texts.values())
+        while window := list(islice(contents, _WINDOW)):
+            parts.append(encoder.encode_documents(window, batch_size=size))
+            advance(len(window))
+    documents = vstack(parts, len(encoder.vocabulary))
+    queries = encoder.encode_queries(bench.topics.texts, batch_size=size)
+    return documents.to_scipy(), queries.to_scipy(), truncation_of(encoder)
 
 
 def _recall(

@@ -47,10 +47,13 @@ class _System(Config):
         How results call it; unique in a suite.
     about : str
         One line for the report.
+    hidden : bool
+        Only a part of other systems, not reported itself.
     """
 
     name: str = Field(min_length=1)
     about: str = ""
+    hidden: bool = False
 
 
 class SparseSystem(_System):

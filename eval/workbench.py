@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eval.cache import Cache, content_hash, folder_hash, texts_hash
-from eval.evaluate import EvalConfig, SearchTarget, Topics, load_topics
+from eval.evaluate import EvalConfig, SearchTarget
 from eval.results import Efficiency
 from eval.suite import Collection
 from eval.systems import SparseSystem
+from eval.topics import Topics, load_topics
 from lsr.core import console
 from lsr.core.errors import DatasetNotFoundError
 from lsr.core.manifest import lsr_version
@@ -122,6 +124,17 @@ class Workbench:
     def doc_ids(self) -> list[str]:
         """Ids in the order of the documents, which is the order of rows."""
         return [document.doc_id for document in self.dataset.documents()]
+
+    def texts(self, doc_ids: Iterable[str]) -> dict[str, str]:
+        """Return the contents of a few documents, in one pass; those the collection has."""
+        wanted = set(doc_ids)
+        found: dict[str, str] = {}
+        for document in self.dataset.documents():
+            if document.doc_id in wanted:
+                found[document.doc_id] = document.content
+                if len(found) == len(wanted):
+                    break
+        return found
 
     def encoder_key(self, spec: str) -> str:
         """Return a hash over what decides an encoder's vectors."""

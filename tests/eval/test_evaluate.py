@@ -5,14 +5,13 @@ import pytest
 from eval.evaluate import (
     EvalConfig,
     SearchTarget,
-    Topics,
     encode_target,
     evaluate,
     evaluate_run,
     evaluate_target,
-    load_topics,
 )
 from eval.runs import RunTable
+from eval.topics import Topics, load_topics
 from lsr.core.errors import DataError, EncoderError
 from lsr.core.records import Qrel, ScoredDoc
 from tests.helpers.evaluation import SmallDataset, fit_lexical

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.evaluate import load_topics
 from eval.lucene import (
     LuceneSearcher,
     index_impacts,
@@ -16,6 +15,7 @@ from eval.lucene import (
     search_impacts,
     search_texts,
 )
+from eval.topics import load_topics
 from indexing.exact import ExactIndex
 from lsr.core.sparse import SparseMatrix
 from lsr.data.interchange import DEFAULT_SCALE, to_impacts

@@ -135,9 +135,14 @@ def test_a_run_file_is_a_system(data: Path, tmp_path: Path) -> None:
     stored = {"name": "stored", "kind": "run", "runs": {"one": "runs/x.trec"}}
     runner = _runner(
         tmp_path,
-        [LEXICAL, stored, {"name": "r", "kind": "rerank", "first": "stored", "by": "lexical"}],
+        [
+            {**LEXICAL, "hidden": True},
+            stored,
+            {"name": "r", "kind": "rerank", "first": "stored", "by": "lexical"},
+        ],
     )
     results, skipped = run_suite(runner)
+    assert "lexical" not in {r.system for r in results}, "a hidden part is not reported"
     by_name = {(r.dataset, r.system): r for r in results}
     assert by_name["one", "stored"].per_query["RR@10"]["q1"] == 1.0
     assert by_name["one", "r"].notes[-1] == "1 results of the first run are not in the collection"

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from eval.evaluate import EvalConfig, Topics, evaluate_run
+from eval.evaluate import EvalConfig, evaluate_run
 from eval.results import Results
 from eval.runs import RunTable
 from eval.significance import CompareConfig, compare, holm, mean_interval, query_differences
+from eval.topics import Topics
 from lsr.core.errors import ArgumentError, DataError
 
 pytest.importorskip("ir_measures")

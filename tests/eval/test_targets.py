@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from eval.evaluate import EvalConfig, encode_target, evaluate_target, load_topics
+from eval.evaluate import EvalConfig, encode_target, evaluate_target
 from eval.targets import open_target, sample_vectors
+from eval.topics import load_topics
 from lsr.core.errors import VocabularyMismatchError
 from lsr.encoders import LexicalEncoder
 from tests.helpers.evaluation import SmallDataset, build_small_index, fit_lexical
