@@ -18,11 +18,10 @@ from __future__ import annotations
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from indexing.base import SearchResult, SparseIndex
 from indexing.store import DOCUMENTS_NAME, DocumentStore
-from indexing.tuning import Tuning, load_tuning
 from lsr.core.artifact import check_artifact, read_manifest, verify_artifact
 from lsr.core.config import Config
 from lsr.core.errors import ArgumentError, ArtifactFormatError
@@ -30,6 +29,9 @@ from lsr.core.manifest import Manifest
 from lsr.core.sparse import SparseVector, UInt64Array
 from lsr.core.strings import StringTable
 from lsr.core.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from indexing.tuning import Tuning
 
 __all__ = ["INDEX_FORMAT", "QUERY_ENCODER_FOLDER", "IndexFolder", "layout_class", "load_index"]
 
@@ -114,6 +116,8 @@ class IndexFolder:
     @property
     def tuning(self) -> Tuning | None:
         """What ``lsr index tune`` measured, or None; read anew each time, it may change."""
+        from indexing.tuning import load_tuning  # a search without a target does not need it
+
         return load_tuning(self.path, layout=self.layout)
 
     def params_for(self, target_recall: float) -> Config:

@@ -27,7 +27,6 @@ from lsr.core.console import track
 from lsr.core.errors import ArgumentError, ArtifactCorruptedError, CheckFailedError
 from lsr.core.manifest import Machine, describe_machine
 from lsr.core.sparse import SparseMatrix
-from lsr.data.vectors import open_vectors
 
 __all__ = [
     "TUNING_NAME",
@@ -299,6 +298,8 @@ def load_queries(path: Path, fingerprint: str) -> SparseMatrix:
     VocabularyMismatchError
         If they were made with another vocabulary.
     """
+    from lsr.data.vectors import open_vectors
+
     vectors = open_vectors(path)
     vectors.vocabulary.require_same(fingerprint, mine=f"The query set {path}", theirs="the index")
     return vectors.matrix()
