@@ -16,6 +16,7 @@ __all__ = ["load_model", "load_tokenizer", "positions"]
 
 Head = Literal["masked-lm", "none"]
 DEFAULT_MAX_LENGTH = 512
+_VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
 
 
 def load_model(path: Path, head: Head) -> Any:
@@ -82,6 +83,12 @@ def load_tokenizer(path: Path, *, size: int, lower_case: bool = False) -> TextTo
     """Return the tokenizer of a model folder; one without ``tokenizer.json`` is converted."""
     if (path / "tokenizer.json").is_file():
         return TextTokenizer.from_folder(path, size=size, lower_case=lower_case)
+    # Without any of these transformers makes an empty tokenizer and says nothing.
+    if not any(file for pattern in _VOCABULARIES for file in path.glob(pattern)):
+        raise ModelFormatError(
+            f"{path} has no tokenizer: neither tokenizer.json nor {', '.join(_VOCABULARIES)}.",
+            hint="Fetch the model again, with its tokenizer.",
+        )
     import transformers
 
     try:

@@ -126,6 +126,28 @@ def test_forward_is_what_sparse_gives_and_has_gradients(masked_lm_path: Path) ->
     assert encoder.module.decoder.bias.grad is not None
 
 
+def test_wrong_shapes_of_a_side_are_refused(encoder: MaskedLMEncoder) -> None:
+    with pytest.raises(ArgumentError, match="'mean' and 1"):
+        torch_sides.MaskedLMSide(encoder.module.model, pooling="mean")  # type: ignore[arg-type]
+    with pytest.raises(ModelFormatError, match="no linear output projection"):
+        torch_sides.MaskedLMSide(encoder.module.model.base_model)
+
+
+def test_a_lookup_side_is_the_table_of_the_tokens_present() -> None:
+    weight = torch.tensor([5.0, 1.0, -2.0, 3.0, 4.0])
+    side = torch_sides.LookupSide(weight, special_terms=torch.tensor([0]), trainable=True)
+    ids = torch.tensor([[0, 1, 1, 2], [3, 4, 4, 1]])
+    mask = torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0]])
+    out = side(ids, mask)
+    assert out.tolist() == [[0, 1, 0, 0, 0], [0, 0, 0, 3, 0]]
+    out.sum().backward()
+    assert side.weight.grad is not None
+    assert side.weight.grad.tolist() == [0, 1, 0, 1, 0]
+    assert side.vocabulary_size == 5
+    frozen = torch_sides.LookupSide(weight, special_terms=torch.tensor([0]), trainable=False)
+    assert not frozen.weight.requires_grad
+
+
 def test_empty_texts_give_empty_rows(encoder: MaskedLMEncoder) -> None:
     matrix = encoder.encode_documents(["", "cat", " \n"])
     assert [row.nnz > 0 for row in matrix] == [False, True, False]

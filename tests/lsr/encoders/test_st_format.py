@@ -146,6 +146,65 @@ def test_inference_free_folders_of_ours(masked_lm_path: Path, tmp_path: Path) ->
     assert again.query.fingerprint == mine.query.fingerprint
 
 
+def test_two_models_of_ours(masked_lm_path: Path, tmp_path: Path) -> None:
+    small = tiny_masked_lm(tmp_path / "small", seed=5, num_hidden_layers=1)
+    mine = ComposedEncoder(
+        MaskedLMEncoder.from_folder(small, saturation=2, options=TextOptions(7, 64), **CPU),
+        MaskedLMEncoder.from_folder(masked_lm_path, options=TextOptions(64, 20), **CPU),
+        name="efficient",
+    )
+    mine.save(tmp_path / "model")
+    assert_agree(mine, st.SparseEncoder(str(tmp_path / "model"), device="cpu"))
+    again = load_encoder(tmp_path / "model", **CPU)
+    assert isinstance(again, ComposedEncoder)
+    assert again.encode_queries(TEXTS) == mine.encode_queries(TEXTS)
+    assert again.encode_documents(TEXTS) == mine.encode_documents(TEXTS)
+
+
+def test_lower_casing_beside_the_tokenizer(tmp_path: Path) -> None:
+    path = tiny_masked_lm(tmp_path / "cased")
+    definition = json.loads((path / "tokenizer.json").read_text())
+    definition["normalizer"]["lowercase"] = False
+    (path / "tokenizer.json").write_text(json.dumps(definition))
+    cased = load_encoder(path, **CPU)
+    theirs = st.SparseEncoder(
+        modules=[
+            modules.Transformer(str(path), transformer_task="fill-mask", do_lower_case=True),
+            modules.SpladePooling("max"),
+        ],
+        device="cpu",
+    )
+    theirs.save_pretrained(str(tmp_path / "model"))
+    config = tmp_path / "model" / "sentence_bert_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "do_lower_case": True}))
+    mine = load_encoder(tmp_path / "model", **CPU)
+    assert_agree(mine, theirs)
+    assert isinstance(mine, Encoder)
+    assert mine.encode_queries(TEXTS) != cased.encode_queries(TEXTS)
+
+
+def test_a_tokenizer_of_vocab_txt_alone(masked_lm_path: Path, tmp_path: Path) -> None:
+    mine = load_encoder(masked_lm_path, **CPU)
+    assert isinstance(mine, MaskedLMEncoder)
+    path = tiny_masked_lm(tmp_path / "old")
+    (path / "tokenizer.json").unlink()
+    (path / "vocab.txt").write_text("\n".join(mine.vocabulary.tokens) + "\n")
+    (path / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "BertTokenizer", "model_max_length": 32})
+    )
+    old = load_encoder(path, **CPU)
+    assert isinstance(old, MaskedLMEncoder)
+    assert old.options.document_max_length == 32
+    assert_agree(old, st.SparseEncoder(str(path), device="cpu"))
+    old.save(tmp_path / "saved")
+    assert (tmp_path / "saved" / "tokenizer.json").is_file()
+    assert_agree(old, st.SparseEncoder(str(tmp_path / "saved"), device="cpu"))
+    (path / "vocab.txt").unlink()
+    (path / "tokenizer_config.json").unlink()
+    with pytest.raises(ModelFormatError, match="no tokenizer"):
+        load_encoder(path, **CPU)
+
+
 def test_what_they_save_of_ours_comes_back(masked_lm_path: Path, tmp_path: Path) -> None:
     mine = composed(masked_lm_path)
     mine.save(tmp_path / "ours")
@@ -214,6 +273,7 @@ def test_other_modules_are_refused(
     masked_lm_path: Path, tmp_path: Path, change: dict[str, str], message: str
 ) -> None:
     MaskedLMEncoder.from_folder(masked_lm_path, **CPU).save(tmp_path / "model")
+    (tmp_path / "model" / "manifest.json").unlink()  # it would tell the change first
     file = tmp_path / "model" / "modules.json"
     content = json.loads(file.read_text())
     content[1] |= change
