@@ -19,16 +19,16 @@ from pydantic import Field
 
 from lsr.core.artifact import write_artifact
 from lsr.core.config import Config, config_hash
-from lsr.core.errors import ArtifactExistsError, DataError, EncoderError
+from lsr.core.errors import ArtifactExistsError, DataError, DuplicateIdError, EncoderError
 from lsr.core.manifest import Manifest
 from lsr.core.records import Document
 from lsr.core.sparse import SparseMatrix, vstack
+from lsr.data.seen import SeenIds
 from lsr.data.vectors import (
     QUERY_ENCODER_FOLDER,
     VECTORS_FORMAT,
     VectorCollection,
     open_vectors,
-    require_new_ids,
 )
 from lsr.encoders.base import Encoder, QueryEncoder
 from lsr.encoders.pruning import prune
@@ -132,9 +132,14 @@ def encode_collection(
         if n_resumed:
             logger.info("Going on after %d finished shards in %s", n_resumed, work.path)
         records: list[ShardRecord] = []
-        seen: set[str] = set()
+        seen = SeenIds()
         for number, shard in enumerate(_chunks(documents, config.shard_size)):
-            require_new_ids([document.doc_id for document in shard], seen)
+            for document in shard:
+                if not seen.add(document.doc_id):
+                    raise DuplicateIdError(
+                        f"The document id {document.doc_id!r} stands twice in the collection.",
+                        hint="Give every document its own id.",
+                    )
             record = work.check_documents(number, shard)
             if record is None:
                 record = _encode_shard(
