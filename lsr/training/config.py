@@ -231,12 +231,13 @@ TeacherConfig = Annotated[
 
 
 class NegativesConfig(Config):
-    """Hard negatives: the nearest passages by one dense teacher, or by BM25.
+    """Hard negatives: the nearest passages by some of the teachers.
 
     Attributes
     ----------
-    teacher : str
-        Name of a teacher with vectors. Searches within the pair's own source.
+    teachers : tuple of str
+        Names of teachers of kind dense, sparse or bm25 (the last two search with our own exact
+        index); their lists are merged rank by rank.
     depth : int
         Kept candidates a query; a step draws from them.
     margin : float
@@ -244,7 +245,7 @@ class NegativesConfig(Config):
         ``margin ×`` the positive's (cosines: .95). Lower is stricter.
     """
 
-    teacher: str
+    teachers: tuple[str, ...] = Field(min_length=1)
     depth: int = Field(default=64, ge=1, le=1024)
     margin: float = Field(default=0.95, gt=0)
 
@@ -473,8 +474,10 @@ class TrainConfig(Config):
         names = [t.name for t in self.teachers]
         if len(set(names)) != len(names):
             raise ValueError(f"teacher names must differ, got {names}")
-        if self.negatives is not None and self.negatives.teacher not in names:
-            raise ValueError(f"negatives.teacher {self.negatives.teacher!r} is none of {names}")
+        searchable = [t.name for t in self.teachers if t.kind in ("dense", "sparse", "bm25")]
+        for name in self.negatives.teachers if self.negatives is not None else ():
+            if name not in searchable:
+                raise ValueError(f"negatives.teachers: {name!r} is none of {searchable}")
         distils = [loss for loss in self.losses if loss.kind != "info-nce"]
         if distils and not self.teachers:
             raise ValueError(f"the loss {distils[0].kind!r} needs a teacher")

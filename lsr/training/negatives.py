@@ -1,4 +1,4 @@
-"""Hard negatives: what a teacher with vectors ranks high and is not the answer.
+"""Hard negatives: what a teacher, or BM25 in our own index, ranks high and is not the answer.
 
 For every query the nearest passages of the whole training collection, less its known positives
 and less those whose score comes too near the positive's (likely answers nobody marked). One
@@ -8,22 +8,27 @@ artefact: rows of passages, -1 where there are fewer.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lsr.core.artifact import check_artifact, open_array, read_manifest, write_artifact
 from lsr.core.config import config_hash
 from lsr.core.console import progress_bar
-from lsr.core.errors import ArgumentError
 from lsr.core.manifest import Manifest
+from lsr.training.candidates import CandidateSearch
 from lsr.training.config import NegativesConfig
 from lsr.training.pair_table import PairTable
-from lsr.training.teachers import DenseTable, SparseTable
 
-__all__ = ["NEGATIVES_FORMAT", "filter_candidates", "mine_negatives", "open_negatives"]
+__all__ = [
+    "NEGATIVES_FORMAT",
+    "filter_candidates",
+    "merge_lists",
+    "mine_negatives",
+    "open_negatives",
+]
 
 NEGATIVES_FORMAT = 1
 _KIND = "training-negatives"
@@ -62,7 +67,7 @@ def filter_candidates(
         A candidate with a score above ``margin × positive_scores`` is dropped.
     """
     known = (candidates[:, :, None] == positive[:, None, :]).any(axis=2)
-    keep = ~known & (scores <= margin * positive_scores[:, None])
+    keep = ~known & (candidates >= 0) & (scores <= margin * positive_scores[:, None])
     # A stable sort brings the kept ones to the front in their order.
     order = np.argsort(~keep, axis=1, kind="stable")[:, :depth]
     chosen = np.take_along_axis(np.where(keep, candidates, -1), order, axis=1)
@@ -74,47 +79,51 @@ def filter_candidates(
 def mine_negatives(
     config: NegativesConfig,
     pairs: PairTable,
-    table: DenseTable | SparseTable,
+    searches: Sequence[CandidateSearch],
     out: Path,
     *,
-    device: torch.device,
     overwrite: bool = False,
 ) -> NDArray[np.int32]:
-    """Search every training query among all passages; write and return the negatives.
+    """Search every query among all passages; write and return the negatives.
 
-    Raises
-    ------
-    ArgumentError
-        If the teacher has no dense vectors.
+    Parameters
+    ----------
+    config : NegativesConfig
+        Depth and margin.
+    pairs : PairTable
+        Queries, passages, known positives.
+    searches : sequence of CandidateSearch
+        One for each of ``config.teachers``. Each filters by its own scores; their lists are then
+        merged rank by rank.
+    out : Path
+        The new artefact.
+    overwrite : bool
+        Replace what stands at `out`.
     """
-    if not isinstance(table, DenseTable):
-        raise ArgumentError(
-            f"negatives.teacher {config.teacher!r} has no dense vectors.",
-            hint="Name a teacher of kind 'dense'.",
-        )
-    dtype = torch.float16 if device.type == "cuda" else torch.float32
-    passages = torch.tensor(table.passages, dtype=dtype, device=device)
     positives = _known_positives(pairs)
-    queries = np.unique(pairs.pairs[:, 0]).astype(np.int64)
+    # Held-out queries too: their figures must be as hard as the training's.
+    known = np.concatenate([pairs.pairs[:, 0], pairs.held_out[:, 0]])
+    queries = np.unique(known).astype(np.int64)
     result = np.full((len(pairs.queries), config.depth), -1, dtype=np.int32)
     m = min(config.depth * 2 + positives.shape[1], len(pairs.passages))
-    size = max(1, (1 << 30) // (len(passages) * passages.element_size()))
+    size = min(search.batch for search in searches)
     with progress_bar("negatives", total=len(queries), unit="queries") as advance:
         for start in range(0, len(queries), size):
             rows = queries[start : start + size]
-            vectors = table.side("queries", rows, device).to(dtype)
-            scores = vectors @ passages.T
-            mine = torch.from_numpy(positives[rows]).to(device)
-            own = scores.gather(1, mine.clamp(min=0)).masked_fill(mine < 0, float("inf"))
-            best, where = scores.topk(m, dim=1)
-            result[rows] = filter_candidates(
-                where.cpu().numpy(),
-                best.float().cpu().numpy(),
-                positives[rows],
-                own.amin(dim=1).float().cpu().numpy(),
-                depth=config.depth,
-                margin=config.margin,
-            )
+            lists = []
+            for search in searches:
+                candidates, scores = search.search(rows, m)
+                lists.append(
+                    filter_candidates(
+                        candidates,
+                        scores,
+                        positives[rows],
+                        search.score(rows, positives[rows]).min(axis=1),
+                        depth=config.depth,
+                        margin=config.margin,
+                    )
+                )
+            result[rows] = merge_lists(lists, config.depth)
             advance(len(rows))
     found = (result[queries] >= 0).sum(axis=1)
     details = {"mean_negatives": float(found.mean()), "queries_without": int((found == 0).sum())}
@@ -134,10 +143,27 @@ def mine_negatives(
     return open_negatives(out)
 
 
+def merge_lists(lists: Sequence[NDArray[np.int32]], depth: int) -> NDArray[np.int32]:
+    """Return the lists merged rank by rank, each passage once, at most `depth`, -1 padded."""
+    if len(lists) == 1:
+        return lists[0]
+    mixed = np.stack(lists, axis=2).reshape(len(lists[0]), -1)
+    # A passage stays at its first place only: sort by passage, mark the repeats, go back.
+    order = np.argsort(mixed, axis=1, kind="stable")
+    sorted_ = np.take_along_axis(mixed, order, axis=1)
+    repeats = np.zeros_like(mixed, dtype=bool)
+    np.put_along_axis(
+        repeats, order[:, 1:], (sorted_[:, 1:] == sorted_[:, :-1]) & (sorted_[:, 1:] >= 0), axis=1
+    )
+    mixed[repeats] = -1
+    front = np.argsort(mixed < 0, axis=1, kind="stable")[:, :depth]
+    return np.take_along_axis(mixed, front, axis=1)
+
+
 def _known_positives(pairs: PairTable, limit: int = 16) -> NDArray[np.int64]:
     """Return up to `limit` positives of every query, -1 padded."""
-    order = np.argsort(pairs.pairs[:, 0], kind="stable")
-    query, passage = pairs.pairs[order].T.astype(np.int64)
+    both = np.concatenate([pairs.pairs, pairs.held_out])
+    query, passage = both[np.argsort(both[:, 0], kind="stable")].T.astype(np.int64)
     first = np.searchsorted(query, query)
     rank = np.arange(len(query)) - first
     keep = rank < limit

@@ -32,6 +32,7 @@ from lsr.core.config import Config
 from lsr.core.errors import ArtifactExistsError, ConfigError, ModelFormatError
 from lsr.encoders.torch_sides import MaskedLMSide
 from lsr.training.batches import Sampler, TeacherPanel
+from lsr.training.candidates import BM25Search, CandidateSearch, DenseSearch, SparseSearch
 from lsr.training.checkpoint import load_parameters
 from lsr.training.config import TrainConfig
 from lsr.training.distributed import Processes
@@ -202,9 +203,18 @@ class Pipeline:
         path = self.data / "negatives"
         if config is None or self._stands(path, "training-negatives", config):
             return True
-        table = self.teacher_table(config.teacher)
-        mine_negatives(config, self.pairs(), table, path, device=self.group.device)
+        pairs = self.pairs()
+        mine_negatives(config, pairs, [self._search(n, pairs) for n in config.teachers], path)
         return True
+
+    def _search(self, name: str, pairs: PairTable) -> CandidateSearch:
+        teacher = next(t for t in self.config.teachers if t.name == name)
+        if teacher.kind == "bm25":
+            return BM25Search(teacher, pairs)
+        table = self.teacher_table(name)
+        if isinstance(table, DenseTable):
+            return DenseSearch(table, self.group.device)
+        return SparseSearch(table)
 
     # -- network -----------------------------------------------------------------------------
 

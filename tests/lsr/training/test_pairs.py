@@ -16,8 +16,15 @@ from tokenizers import Tokenizer
 
 from lsr.core.errors import ArgumentError, DataError
 from lsr.training.batches import Sampler, TeacherPanel, prefetch
-from lsr.training.config import DataConfig, DenseTeacher, NegativesConfig, SparseTeacher
-from lsr.training.negatives import filter_candidates, mine_negatives
+from lsr.training.candidates import BM25Search, DenseSearch
+from lsr.training.config import (
+    BM25Teacher,
+    DataConfig,
+    DenseTeacher,
+    NegativesConfig,
+    SparseTeacher,
+)
+from lsr.training.negatives import filter_candidates, merge_lists, mine_negatives
 from lsr.training.pair_table import PairTable
 from lsr.training.pairs import prepare_pairs
 from lsr.training.teachers import (
@@ -264,8 +271,8 @@ class TestTeachers:
     def test_negatives_are_near_and_no_positives(
         self, dense: DenseTable, table: PairTable, tmp_path: Path
     ) -> None:
-        config = NegativesConfig(teacher="d", depth=5, margin=100.0)
-        negatives = mine_negatives(config, table, dense, tmp_path / "n", device=CPU)
+        config = NegativesConfig(teachers=("d",), depth=5, margin=100.0)
+        negatives = mine_negatives(config, table, [DenseSearch(dense, CPU)], tmp_path / "n")
         scores = dense.queries.astype(np.float32) @ dense.passages.T.astype(np.float32)
         positive = dict(table.pairs.tolist())
         for query, passage in positive.items():
@@ -273,6 +280,18 @@ class TestTeachers:
             own[passage] = -9
             wanted = np.sort(own)[::-1][:5]
             np.testing.assert_allclose(scores[query][negatives[query]], wanted, atol=1e-3)
+
+    def test_bm25_negatives_come_from_our_own_index(self, table: PairTable, tmp_path: Path) -> None:
+        config = NegativesConfig(teachers=("b",), depth=4, margin=100.0)
+        search = BM25Search(BM25Teacher(name="b"), table)
+        negatives = mine_negatives(config, table, [search], tmp_path / "n")
+        positive = dict(table.pairs.tolist())
+        for query in list(positive)[:20]:
+            scores = {d: _bm25(table, query, d) for d in range(len(table.passages))}
+            limit = 100 * scores.pop(positive[query])
+            wanted = sorted((s for s in scores.values() if 0 < s <= limit), reverse=True)[:4]
+            seen = [scores[d] for d in negatives[query] if d >= 0]
+            np.testing.assert_allclose(seen, wanted, rtol=1e-4)
 
     def test_the_panel_mixes_normalised_scores(
         self, dense: DenseTable, table: PairTable, recipe: Callable[..., Any]
@@ -321,6 +340,12 @@ def test_filter_drops_positives_and_too_near_candidates() -> None:
         margin=0.95,
     )
     assert kept.tolist() == [[5, 9, -1], [-1, -1, -1]]
+
+
+def test_lists_are_merged_rank_by_rank() -> None:
+    a = np.array([[1, 2, -1], [-1, -1, -1]], dtype=np.int32)
+    b = np.array([[2, 3, 4], [7, -1, -1]], dtype=np.int32)
+    assert merge_lists([a, b], 3).tolist() == [[1, 2, 3], [7, -1, -1]]
 
 
 def test_mixture_is_scaled_to_each_rows_range() -> None:
