@@ -55,6 +55,16 @@ def run(
             "searches it exactly. With --index: encodes the queries [default: the index's own].",
         ),
     ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param", metavar="NAME=VALUE", help="A search parameter of the index's layout."
+        ),
+    ] = None,
+    recall: Annotated[
+        float | None,
+        typer.Option("--recall", min=0, max=1, help="Search as tuned for this recall."),
+    ] = None,
     run_file: Annotated[
         Path | None, typer.Option("--run-file", help="Score this TREC run; nothing is searched.")
     ] = None,
@@ -116,6 +126,8 @@ def run(
             "Say what to evaluate: --index, --encoder (or both), or --run-file alone.",
             hint="Example: lsr eval run scifact/ --encoder lexical",
         )
+    if index is None and (param or recall is not None):
+        raise ArgumentError("--param and --recall are about an index: pass --index too.")
     config = EvalConfig(
         split=split,
         measures=tuple(measure or ()),
@@ -132,7 +144,10 @@ def run(
         table = RunTable.load(run_file)
         results = evaluate_run(table, topics, config, system=name or run_file.name, command=command)
     else:
-        target = _target(data, index, encoder, name, batch_size=batch_size, threads=threads)
+        if index is not None:
+            target = _open_index(data, index, encoder, name, param or [], recall)
+        else:
+            target = _encode(data, str(encoder), name, batch_size=batch_size, threads=threads)
         results, table = evaluate_target(
             target, topics, config, batch_size=batch_size, n_threads=threads, command=command
         )
@@ -170,36 +185,54 @@ def _topics(data: Dataset | None, qrels: Path | None, config: EvalConfig) -> Top
     )
 
 
-def _target(
+def _require(data: Dataset | None) -> Dataset:
+    from lsr.core.errors import ArgumentError
+
+    if data is None:
+        raise ArgumentError("Searching needs a dataset for its queries: lsr eval run DATASET …")
+    return data
+
+
+def _open_index(
     data: Dataset | None,
-    index: Path | None,
+    index: Path,
     encoder: str | None,
+    name: str | None,
+    param: list[str],
+    recall: float | None,
+) -> SearchTarget:
+    from eval.targets import open_target
+    from lsr.core.config import parse_override
+
+    _require(data)
+    values = {".".join(path): value for path, value in map(parse_override, param)}
+    return open_target(index, encoder=encoder, system=name, params=values, target_recall=recall)
+
+
+def _encode(
+    data: Dataset | None,
+    encoder: str,
     name: str | None,
     *,
     batch_size: int,
     threads: int | None,
 ) -> SearchTarget:
     from eval.evaluate import encode_target
-    from eval.targets import open_target
     from lsr.core import console
-    from lsr.core.errors import ArgumentError
     from lsr.encoders import prepare_encoder
 
-    if data is None:
-        raise ArgumentError("Searching needs a dataset for its queries: lsr eval run DATASET …")
-    if index is not None:
-        return open_target(index, encoder=encoder, system=name)
-    total = data.n_documents()
+    corpus = _require(data)
+    total = corpus.n_documents()
     model = prepare_encoder(
-        str(encoder),
+        encoder,
         lambda: (
-            d.content for d in console.track(data.documents(), "Fitting", total, unit="documents")
+            d.content for d in console.track(corpus.documents(), "Fitting", total, unit="documents")
         ),
     )
     with console.progress_bar("Encoding", total, unit="documents") as advance:
         return encode_target(
             model,
-            data,
+            corpus,
             system=name,
             batch_size=batch_size,
             n_threads=threads,

@@ -26,6 +26,7 @@ from eval.measures import (
     summarise,
 )
 from eval.memory import peak_memory
+from eval.recall import mean_recall, recall_at_k
 from eval.results import RESULTS_FORMAT, Efficiency, Results, Truncation
 from eval.runs import RunTable
 from eval.sparsity import measure_sparsity
@@ -207,11 +208,16 @@ def evaluate_target(
     n_threads: int | None = None,
     command: str = "",
 ) -> tuple[Results, RunTable]:
-    """Search an index with the judged queries and score the results; return the run too."""
+    """Search an index with the judged queries and score the results; return the run too.
+
+    Recall@10 is measured against the layout's own exact mode, if it has one; a suite measures it
+    against an exact index of the same vectors.
+    """
     run, queries = search_run(target, topics, config.k, batch_size=batch_size, n_threads=n_threads)
     efficiency = target.known
     if target.vectors is not None:
         efficiency = _with(efficiency, sparsity=measure_sparsity(target.vectors(), queries))
+    efficiency = _with(efficiency, recall_at_10=_own_recall(target, queries, n_threads))
     if config.timing:
         efficiency = measure_efficiency(
             target, topics, queries, config, known=efficiency, n_threads=n_threads
@@ -361,6 +367,20 @@ def evaluate_run(
         command=command,
         manifest=manifest,
     )
+
+
+def _own_recall(target: SearchTarget, queries: SparseMatrix, n_threads: int | None) -> float | None:
+    """Return recall@10 against the layout's own exact mode; None where it has none."""
+    model = target.index.params_model
+    if model is None:
+        return 1.0
+    if "exact" not in model.model_fields:
+        return None
+    truth = target.index.search_batch(
+        queries, 100, params=model.model_validate({"exact": True}), n_threads=n_threads
+    )
+    found = target.index.search_batch(queries, 10, params=target.params, n_threads=n_threads)
+    return mean_recall(recall_at_k(found, truth, 10))
 
 
 def _with(known: Efficiency, **found: Any) -> Efficiency:

@@ -45,7 +45,7 @@ class Efficiency(_Frozen):
     throughput : Throughput
         All threads, one batch, query vectors given.
     recall_at_10 : float
-        Against exact search of the same vectors.
+        Against exact search of the same vectors, or the layout's own exact mode.
     index_bytes : dict
         By part.
     build_s, encode_documents_per_s : float

@@ -74,6 +74,7 @@ def test_a_run_file_by_qrels_alone(invoke: Invoke, tmp_path: Path) -> None:
         ([], "what to evaluate"),
         (["--run-file", "a", "--encoder", "b"], "what to evaluate"),
         (["--run-file", "a"], "--qrels"),
+        (["--encoder", "lexical", "--param", "max_blocks=3"], "pass --index"),
         (["--encoder", "lexical", "-m", "nDGC@10"], "--qrels"),
     ],
 )

@@ -7,7 +7,8 @@ import pytest
 from eval.evaluate import EvalConfig, encode_target, evaluate_target
 from eval.targets import open_target, sample_vectors
 from eval.topics import load_topics
-from lsr.core.errors import VocabularyMismatchError
+from indexing import IndexConfig, build_index
+from lsr.core.errors import ArgumentError, ConfigError, VocabularyMismatchError
 from lsr.encoders import LexicalEncoder
 from tests.helpers.evaluation import SmallDataset, build_small_index, fit_lexical
 
@@ -39,3 +40,34 @@ def test_sparsity_of_a_large_index_is_sampled() -> None:
     (sample,) = sample_vectors(target.index, limit=3)
     assert sample.n_rows == 3
     assert sample.row(1) == target.index.document(2)
+
+
+@pytest.fixture
+def clustered(tmp_path: Path) -> Path:
+    build_small_index(tmp_path)
+    config = IndexConfig.model_validate({"layout": {"kind": "clustered"}})
+    build_index(tmp_path / "vectors", tmp_path / "clustered", config, n_threads=1).close()
+    return tmp_path / "clustered"
+
+
+def test_search_parameters_belong_to_the_target(clustered: Path) -> None:
+    target = open_target(clustered, params={"max_blocks": 3})
+    assert target.params is not None
+    assert target.params.max_blocks == 3
+    assert target.system == "lexical · clustered · max_blocks=3"
+    assert open_target(clustered).params is None
+    with pytest.raises(ConfigError, match="max_blocks"):
+        open_target(clustered, params={"max_block": 3})
+    with pytest.raises(ArgumentError, match="not both"):
+        open_target(clustered, params={"max_blocks": 3}, target_recall=0.9)
+    with pytest.raises(ArgumentError, match="not tuned"):
+        open_target(clustered, target_recall=0.9)
+
+
+def test_recall_is_against_the_layouts_own_exact_mode(clustered: Path) -> None:
+    topics, config = load_topics(SmallDataset()), EvalConfig()
+    full, _ = evaluate_target(open_target(clustered, params={"max_blocks": 99}), topics, config)
+    assert full.efficiency.recall_at_10 == 1.0
+    exact, _ = evaluate_target(encode_target(fit_lexical(), SmallDataset()), topics, config)
+    assert exact.efficiency.recall_at_10 == 1.0
+    assert full.measures == exact.measures
