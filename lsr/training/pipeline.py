@@ -225,7 +225,13 @@ class Pipeline:
         network, fresh = build_network(self.config, idf=idf, special=pairs.special)
         if fresh and self.config.warmup.steps == 0:
             _log.warning("The masked-LM head is fresh and there is no warm-up stage.")
-        return network.to(self.group.device)
+        network.to(self.group.device)
+        if self.config.execution.compile:
+            for side in {network.document, network.query_side()}:
+                model = getattr(side, "model", None)
+                if isinstance(model, torch.nn.Module):
+                    model.compile(dynamic=True)
+        return network
 
     def _warmup(self, deadline: float | None) -> bool:
         config = self.config
