@@ -24,7 +24,21 @@ from typing import Any
 
 import numpy as np
 
-WORDS = "river stone cloud tree house search index model weight document query vector term".split()
+WORDS = [
+    "river",
+    "stone",
+    "cloud",
+    "tree",
+    "house",
+    "search",
+    "index",
+    "model",
+    "weight",
+    "document",
+    "query",
+    "vector",
+    "term",
+]
 
 
 def texts(n: int, length: int, seed: int) -> list[str]:
@@ -52,8 +66,10 @@ def ours(args: argparse.Namespace, folder: Path) -> tuple[float, int]:
     file = folder / "pairs.jsonl"
     queries, passages = texts(n, 12, 1), texts(n, args.length - 2, 2)
     with open(file, "w", encoding="utf-8") as out:
-        for query, passage in zip(queries, passages, strict=True):
-            out.write(json.dumps({"query": query, "positive": passage}) + "\n")
+        out.writelines(
+            json.dumps({"query": query, "positive": passage}) + "\n"
+            for query, passage in zip(queries, passages, strict=True)
+        )
     config = TrainConfig.model_validate(
         {
             "steps": args.steps,
