@@ -37,7 +37,7 @@ from indexing.collection_reader import SEGMENTS_FOLDER
 from indexing.collection_segment import Segment, SegmentView, build_segment
 from indexing.collection_view import CollectionView
 from indexing.filters_fields import FieldValues, field_values
-from indexing.live_checks import file_digest, note_store, require_store
+from indexing.live_checks import file_digest, note_store, read_collection, require_store
 from indexing.live_lock import LOCK_NAME, locked
 from indexing.live_rows import PreparedDocument, prepare
 from indexing.live_store import STORE_NAME, create_store
@@ -45,13 +45,11 @@ from indexing.storage import QUERY_ENCODER_FOLDER, layout_class
 from lsr.core.artifact import (
     MANIFEST_NAME,
     ArtifactWriter,
-    read_manifest,
     replace_folder,
     storage_errors,
-    verify_artifact,
 )
 from lsr.core.config import config_hash
-from lsr.core.errors import ArtifactCorruptedError, ArtifactExistsError, DataError, StorageError
+from lsr.core.errors import ArtifactExistsError, DataError, StorageError
 from lsr.core.manifest import Manifest
 from lsr.core.records import Document
 from lsr.core.sparse import SparseMatrix, SparseVector
@@ -192,13 +190,7 @@ class Collection(CollectionKeeper):
             If another process writes to it and so would this one.
         """
         path = Path(path)
-        manifest = read_manifest(path, kind="collection", format_version=COLLECTION_FORMAT)
-        problems = verify_artifact(path, manifest)
-        if problems:
-            raise ArtifactCorruptedError(
-                f"{path} is damaged: {'; '.join(problems)}.",
-                hint="Restore it from a snapshot (lsr index restore).",
-            )
+        manifest = read_collection(path, COLLECTION_FORMAT)
         with locked(path, exclusive=mode == "w") as lock:
             if lock is not None:
                 require_store(path / STORE_NAME, int(manifest.details["vocabulary_size"]))

@@ -24,7 +24,13 @@ from indexing.collection_maintenance import build_range, replace_range, sweep
 from indexing.collection_reader import SEGMENTS_FOLDER
 from indexing.collection_segment import Segment, SegmentView
 from indexing.filters import contains
-from indexing.live_checks import check_log, check_store, note_store, stamps_of
+from indexing.live_checks import (
+    check_log,
+    check_store,
+    note_store,
+    read_collection,
+    stamps_of,
+)
 from indexing.live_lock import locked
 from indexing.live_rows import SegmentRow
 from indexing.live_store import STORE_NAME, LiveStore
@@ -74,7 +80,7 @@ def snapshot(path: Path, out: Path, *, overwrite: bool = False) -> dict[str, Any
         If the disk refuses; nothing is left behind.
     """
     path = Path(path)
-    base = read_manifest(path, kind="collection", format_version=COLLECTION_FORMAT)
+    base = read_collection(path, COLLECTION_FORMAT)
     details: dict[str, Any] = {"source": dict(base.details)}
     manifest = Manifest.new("snapshot", SNAPSHOT_FORMAT, details=details, config=base.config)
     with write_artifact(out, manifest, overwrite=overwrite) as writer:
@@ -190,8 +196,11 @@ def verify(path: Path) -> list[str]:
     the store has in its range.
     """
     path = Path(path)
-    manifest = read_manifest(path, kind="collection", format_version=COLLECTION_FORMAT)
-    problems = verify_artifact(path, manifest)
+    try:
+        manifest = read_collection(path, COLLECTION_FORMAT)
+    except ArtifactCorruptedError as error:
+        return [error.message]
+    problems: list[str] = []
     size = int(manifest.details["vocabulary_size"])
     with locked(path, exclusive=False) as lock:
         try:
@@ -253,13 +262,8 @@ def repair(path: Path, *, everything: bool = False) -> Repairs:
         If another process writes to it.
     """
     path = Path(path)
-    manifest = read_manifest(path, kind="collection", format_version=COLLECTION_FORMAT)
+    manifest = read_collection(path, COLLECTION_FORMAT)
     size = int(manifest.details["vocabulary_size"])
-    problems = verify_artifact(path, manifest)
-    if problems:
-        raise ArtifactCorruptedError(
-            f"{path}: {'; '.join(problems)}.", hint="Restore the collection from a snapshot."
-        )
     with locked(path, exclusive=True):
         check_log(path / STORE_NAME)
         problems = check_store(path / STORE_NAME, size)

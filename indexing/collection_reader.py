@@ -19,12 +19,10 @@ from indexing.collection_maintenance import head_rows
 from indexing.collection_segment import Segment, SegmentView
 from indexing.collection_view import CollectionResult, CollectionView
 from indexing.explain import Explanation, explain_vectors
-from indexing.live_checks import file_digest
 from indexing.live_store import STORE_NAME, LiveStore
 from indexing.live_transactions import ReadTransaction
 from indexing.storage import QUERY_ENCODER_FOLDER, layout_class
 from indexing.threads import resolve_threads, run_parallel
-from lsr.core.artifact import MANIFEST_NAME
 from lsr.core.errors import (
     ArgumentError,
     ArtifactCorruptedError,
@@ -102,11 +100,6 @@ class CollectionReader:
 
     def _look(self, look: ReadTransaction, old: CollectionView | None) -> CollectionView:
         state = look.state()
-        if old is None and look.manifest_sha256() != file_digest(self.path / MANIFEST_NAME):
-            raise ArtifactCorruptedError(
-                f"{self.path / MANIFEST_NAME} was changed.",
-                hint="Restore the collection from a snapshot (lsr index restore).",
-            )
         types = {**self.config.fields, **look.fields()}
         if old is not None and old.structure == state.structure:
             gone = look.tombstones_since(old.generation)

@@ -19,10 +19,10 @@ import numpy as np
 from indexing.base import SearchResult, check_k, check_query
 from indexing.collection_head import DenseQuery, Head
 from indexing.collection_segment import SegmentView
-from indexing.filters import contains
+from indexing.filters import all_rows, count_rows, rows_of
 from indexing.filters_language import Test, bind, filter_key, parse_filter
 from lsr.core.records import Document
-from lsr.core.sparse import Float32Array, Int64Array, SparseVector
+from lsr.core.sparse import Float32Array, Int64Array, SparseVector, UInt64Array
 
 __all__ = ["CollectionResult", "CollectionView"]
 
@@ -148,22 +148,33 @@ class CollectionView:
 
     def doc_ids(self, filter: Any | None = None) -> Iterator[str]:  # noqa: A002
         """Yield the ids of the live documents that pass, by number."""
-        test = self.bound(filter)
-        for view in self.segments:
-            rows = np.arange(view.segment.n_rows, dtype=np.int64)
-            if len(view.alive):
-                rows = rows[contains(view.alive, rows)]
-            if test is not None:
-                rows = rows[contains(view.segment.passing(*test).words, rows)]
-            for row in rows.tolist():
+        segments, parts = self._passing(filter)
+        for view, words in zip(self.segments, segments, strict=True):
+            for row in rows_of(words, view.segment.n_rows).tolist():
                 yield view.segment.doc_ids[row]
-        for part in self.head.parts:
-            words = part.alive & part.passing(*test) if test is not None else part.alive
-            for row in np.flatnonzero(contains(words, np.arange(len(part.rows)))).tolist():
-                yield part.rows[row].doc_id
+        for part, words in zip(self.head.parts, parts, strict=True):
+            for row in rows_of(words, len(part.rows)).tolist():
+                yield part.doc_id(row)
 
     def count(self, filter: Any | None = None) -> int:  # noqa: A002
         """Return how many live documents pass."""
         if filter is None:
             return self.n_documents
-        return sum(1 for _ in self.doc_ids(filter))
+        segments, parts = self._passing(filter)
+        return sum(count_rows(words) for words in (*segments, *parts))
+
+    def _passing(self, filter: Any | None) -> tuple[list[UInt64Array], list[UInt64Array]]:  # noqa: A002
+        """Return the bitmaps of what lives and passes, by segment and by part of the head."""
+        test = self.bound(filter)
+        segments = [v.alive if len(v.alive) else all_rows(v.segment.n_rows) for v in self.segments]
+        parts = [part.alive for part in self.head.parts]
+        if test is not None:
+            segments = [
+                words & view.segment.passing(*test).words
+                for words, view in zip(segments, self.segments, strict=True)
+            ]
+            parts = [
+                words & part.passing(*test)
+                for words, part in zip(parts, self.head.parts, strict=True)
+            ]
+        return segments, parts

@@ -24,8 +24,13 @@ import numpy as np
 
 from indexing.jit import read_only
 from indexing.kernels import log_sum
-from indexing.live_store import LiveStore
-from lsr.core.artifact import write_text_atomic
+from indexing.live_store import STORE_NAME, LiveStore
+from lsr.core.artifact import (
+    MANIFEST_NAME,
+    read_manifest,
+    verify_artifact,
+    write_text_atomic,
+)
 from lsr.core.errors import ArtifactCorruptedError, ArtifactNotFoundError, LsrError
 from lsr.core.manifest import Manifest
 
@@ -35,6 +40,7 @@ __all__ = [
     "check_store",
     "file_digest",
     "note_store",
+    "read_collection",
     "require_store",
     "stamps_of",
 ]
@@ -75,6 +81,34 @@ def check_stamps(folder: Path, stamps: str, manifest: Manifest) -> list[str]:
         elif _stamp(file) != noted.get(name) and file_digest(file) != entry.sha256:
             problems.append(f"{name}: checksum differs")
     return problems
+
+
+def read_collection(path: Path, format_version: int) -> Manifest:
+    """Return the manifest of the collection at `path`, checked with the files that it lists.
+
+    The manifest's own checksum stands in the store.
+
+    Raises
+    ------
+    ArtifactNotFoundError, ArtifactFormatError, ArtifactCorruptedError
+        If it is not there, not of this format, or damaged.
+    """
+    manifest = read_manifest(path, kind="collection", format_version=format_version)
+    hint = "Restore the collection from a snapshot (lsr index restore)."
+    if not (path / STORE_NAME).is_file():
+        raise ArtifactNotFoundError(f"No database at {path / STORE_NAME}.", hint=hint)
+    store = LiveStore(path / STORE_NAME, 1, writable=False)
+    try:
+        with store.read() as look:
+            digest = look.manifest_sha256()
+    finally:
+        store.close()
+    if digest != file_digest(path / MANIFEST_NAME):
+        raise ArtifactCorruptedError(f"{path / MANIFEST_NAME} was changed.", hint=hint)
+    problems = verify_artifact(path, manifest)
+    if problems:
+        raise ArtifactCorruptedError(f"{path} is damaged: {'; '.join(problems)}.", hint=hint)
+    return manifest
 
 
 # --- the database ----------------------------------------------------------------------------

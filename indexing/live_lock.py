@@ -28,7 +28,7 @@ def locked(path: Path, *, exclusive: bool) -> Iterator[int | None]:
     CollectionLockedError
         If `exclusive` is asked for and another process writes, or is opening it.
     """
-    handle = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
+    handle = os.open(path / LOCK_NAME, os.O_RDONLY | os.O_CREAT, 0o666)
     kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
     # A reader that is just opening holds it for a moment.
     patience = time.monotonic() + (_LOCK_PATIENCE_S if exclusive else 0.0)

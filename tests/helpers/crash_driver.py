@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import random
-import select
 import shutil
 import signal
 import sys
@@ -108,8 +107,11 @@ def child(path: Path, seed: int, pipe: int) -> None:
         os.write(pipe, (json.dumps({"done": step}) + "\n").encode())
 
 
-def run_child(path: Path, seed: int, patience_s: float) -> list[dict[str, Any]]:
-    """Fork a writer, kill it `patience_s` after its first step, return what it told."""
+def run_child(path: Path, seed: int, n_lines: int, delay_s: float) -> list[dict[str, Any]]:
+    """Fork a writer, kill it `delay_s` after it told `n_lines`, return what it told.
+
+    Counting lines, not seconds, keeps rounds alike on a machine that is busy with other things.
+    """
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -120,17 +122,9 @@ def run_child(path: Path, seed: int, patience_s: float) -> list[dict[str, Any]]:
             os._exit(1)
     os.close(writing)
     told = b""
-    deadline: float | None = None
-    while deadline is None or time.monotonic() < deadline:
-        wait = 30.0 if deadline is None else max(0.0, deadline - time.monotonic())
-        ready, _, _ = select.select([reading], [], [], wait)
-        if not ready:
-            break
-        chunk = os.read(reading, 1 << 16)
-        if not chunk:
-            break
+    while told.count(b"\n") < n_lines and (chunk := os.read(reading, 1 << 16)):
         told += chunk
-        deadline = deadline or time.monotonic() + patience_s
+    time.sleep(delay_s)
     os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     assert os.WIFSIGNALED(status), "the writer failed before it was killed"
@@ -161,7 +155,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=0.5, help="The longest life of a writer.")
+    parser.add_argument("--lines", type=int, default=60, help="The longest life of a writer.")
     args = parser.parse_args()
     rng = random.Random(args.seed)
     path = args.folder / "live"
@@ -171,7 +165,8 @@ def main() -> None:
     kinds: dict[str, int] = {}
     numbers = np.random.default_rng(args.seed)
     for number in range(args.rounds):
-        told = run_child(path, args.seed * 10_000 + number, rng.random() ** 3 * args.seconds)
+        n_lines = int(1 + rng.random() ** 2 * args.lines)
+        told = run_child(path, args.seed * 10_000 + number, n_lines, rng.random() ** 4 * 0.05)
         before: dict[int, LiveModel] = {}
         pending: dict[str, Any] | None = None
         for line in told:
