@@ -45,6 +45,10 @@ def search(
         list[str] | None,
         typer.Option("--param", metavar="NAME=VALUE", help="A search parameter of the layout."),
     ] = None,
+    filter_json: Annotated[
+        str | None,
+        typer.Option("--filter", metavar="JSON", help="Only documents that pass (collections)."),
+    ] = None,
     recall: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Use the parameters tuned for it (lsr index tune)."),
@@ -71,6 +75,7 @@ def search(
             query,
             k,
             params=engine.params(values, target_recall=recall),
+            filter=filter_json,
             detail=Detail(highlights=True, explanation=with_explanation),
         )
         in_query = engine.queries.shown_terms(query)

@@ -11,11 +11,14 @@ from typing import Any
 
 import httpx
 import pytest
+import typer
 from fastapi.testclient import TestClient
+from typer.testing import CliRunner
 
 from indexing.collection import Collection
 from lsr.core.errors import CollectionLockedError
 from lsr.encoders.lexical import LexicalEncoder
+from serving import commands
 from serving.app import create_app
 from serving.engine import Engine
 from serving.keys import KeyRing
@@ -268,3 +271,15 @@ def test_reading_keys_do_not_write(collection_path: Path, tmp_path: Path) -> Non
         headers = {"authorization": f"Bearer {writer}"}
         assert client.post(f"{LIVE}/documents", json=BODY, headers=headers).status_code == 200
         assert client.get(f"{LIVE}/documents/bowl", headers=headers).status_code == 200
+
+
+def test_the_command_line_searches_collections(live: TestClient, collection_path: Path) -> None:
+    live.post(f"{LIVE}/documents", json=BODY)
+    app = typer.Typer()
+    commands.register(app)
+    arguments = ["search", str(collection_path), "super network", "--json", "--quiet"]
+    body = json.loads(CliRunner().invoke(app, arguments).stdout)
+    assert len(body["hits"]) == 3
+    arguments += ["--filter", '{"equals": {"year": 2016}}']
+    body = json.loads(CliRunner().invoke(app, arguments).stdout)
+    assert [hit["doc_id"] for hit in body["hits"]] == ["bowl"]
