@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eval.evaluate import EvalConfig, evaluate_run
 from eval.lucene import (
     LuceneSearcher,
     index_impacts,
@@ -15,11 +16,14 @@ from eval.lucene import (
     search_impacts,
     search_texts,
 )
+from eval.runs import RunTable
 from eval.topics import load_topics
 from indexing.exact import ExactIndex
 from lsr.core.sparse import SparseMatrix
+from lsr.data import load_dataset
 from lsr.data.interchange import DEFAULT_SCALE, to_impacts
 from lsr.data.interchange.anserini import write_anserini, write_topics
+from lsr.encoders import LexicalEncoder
 from tests.helpers.evaluation import DOCUMENTS, SmallDataset
 
 pytestmark = pytest.mark.skipif(
@@ -67,3 +71,38 @@ def test_impact_search_is_our_exact_search(tmp_path: Path, rng: np.random.Genera
         last = found.scores[-1] if len(found.scores) else 0
         sure = {doc_ids[r] for r, s in zip(found.rows, found.scores, strict=True) if s > last}
         assert sure <= set(docs)
+
+
+@pytest.mark.slow
+def test_on_a_real_collection_only_ties_differ(shared_data: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(shared_data / "scifact.tar.zst")
+    topics = load_topics(dataset)
+    documents = list(dataset.documents())
+    encoder = LexicalEncoder.fit(d.content for d in documents)
+    size, tokens = len(encoder.vocabulary), encoder.vocabulary.tokens
+    vectors = encoder.encode_documents([d.content for d in documents])
+    queries = encoder.encode_queries(topics.texts)
+    doc_ids = [d.doc_id for d in documents]
+    (tmp_path / "corpus").mkdir()
+    topics_file = tmp_path / "queries.tsv"
+    write_anserini(zip(doc_ids, vectors, strict=True), tokens, tmp_path / "corpus" / "d.jsonl")
+    write_topics(zip(topics.query_ids, queries, strict=True), tokens, topics_file)
+    index, _ = index_impacts(tmp_path / "corpus", tmp_path)
+    theirs = search_impacts(index, topics_file, 100, tmp_path / "search")
+    whole = [
+        SparseMatrix.from_rows((to_impacts(v, DEFAULT_SCALE) for v in m), size)
+        for m in (vectors, queries)
+    ]
+    found = ExactIndex.from_matrix(whole[0]).search_batch(whole[1], 100)
+    ours = RunTable.from_batch(topics.query_ids, doc_ids, found)
+    n_equal = 0
+    for at, query_id in enumerate(topics.query_ids):
+        mine, yours = (set(run.results(query_id)[0][:10]) for run in (ours, theirs))
+        scores = found[at].scores
+        sure = {doc_ids[r] for r in found[at].rows[:10][scores[:10] > scores[10]]}
+        assert sure <= mine & yours, query_id
+        n_equal += mine == yours
+    assert n_equal > 0.95 * len(topics.query_ids)
+    config = EvalConfig(measures=("nDCG@10",))
+    means = [evaluate_run(r, topics, config, system="").measures["nDCG@10"] for r in (ours, theirs)]
+    assert means[0] == pytest.approx(means[1], abs=1e-3)
