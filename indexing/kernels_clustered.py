@@ -411,15 +411,23 @@ def count_from(values, least):
 
 
 @jit
-def threshold_for(groups, tops, wanted, one):
-    """Return a threshold, at least 1, that `wanted` groups reach if so many are not 0.
+def threshold_for(accumulator, groups, tops, wanted, one):
+    """Return a threshold, at least 1, that about `wanted` blocks reach if so many are not 0.
 
-    The largest such threshold, up to 1/256 of the best group; top groups decide where few are
-    wanted. `one` is 1 in the groups' type.
+    Parameters
+    ----------
+    accumulator, groups, tops : uint8 or uint16
+    wanted : int
+        Where few are wanted, groups are counted in place of blocks: members of a group lie far
+        apart, so that hardly two of them are among the best.
+    one : uint8 or uint16
+        1, in the type of the others.
     """
-    values = groups
-    if np.int64(wanted) * 8 <= len(tops):
+    values = accumulator
+    if np.int64(wanted) * 4 <= len(tops):
         values = tops
+    elif np.int64(wanted) * 4 <= len(groups):
+        values = groups
     best = one
     for i in range(U(len(tops))):
         best = max(best, tops[i])
@@ -1144,7 +1152,9 @@ def clustered_search(
                     super_accumulator,
                     super_groups,
                     super_tops,
-                    threshold_for(super_groups, super_tops, max_super_blocks, np.uint8(1)),
+                    threshold_for(
+                        super_accumulator, super_groups, super_tops, max_super_blocks, np.uint8(1)
+                    ),
                     _NO_BOUND,
                     8,
                     selected,
@@ -1191,9 +1201,11 @@ def clustered_search(
                     plain_groups8,
                     plain_tops8,
                 )
+            expanded = plain8
             expanded_groups = plain_groups8
             expanded_tops = plain_tops8
             if n_sums > U(0):
+                expanded = accumulator8[U(0) : n_sums]
                 expanded_groups = groups8[U(0) : n_sums >> U(3)]
                 expanded_tops = tops8[U(0) : n_sums >> U(6)]
             bar_factor = np.float64(0)
@@ -1202,7 +1214,9 @@ def clustered_search(
                 bar_factor = per_unit / np.float64(heap_factor)
             least = np.int64(1)
             if len(chosen) == 0:
-                least = threshold_for(expanded_groups, expanded_tops, max_blocks, np.uint8(1))
+                least = threshold_for(
+                    expanded, expanded_groups, expanded_tops, max_blocks, np.uint8(1)
+                )
             below = np.int64(_NO_BOUND)
             visits = np.int64(max_blocks)
             if heap_factor > 0:
@@ -1210,7 +1224,7 @@ def clustered_search(
             while True:
                 if n_sums > U(0):
                     n_candidates = collect_expanded(
-                        accumulator8,
+                        expanded,
                         expanded_groups,
                         expanded_tops,
                         selected,
@@ -1322,7 +1336,7 @@ def clustered_search(
             size = 0
             least = lowest
             if len(chosen) == 0:
-                least = threshold_for(groups, tops, max_blocks, np.uint16(1))
+                least = threshold_for(accumulator, groups, tops, max_blocks, np.uint16(1))
             below = np.int64(_NO_BOUND)
             while True:
                 n_candidates = list_blocks(
