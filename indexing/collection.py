@@ -37,7 +37,7 @@ from indexing.collection_reader import SEGMENTS_FOLDER
 from indexing.collection_segment import Segment, SegmentView, build_segment
 from indexing.collection_view import CollectionView
 from indexing.filters_fields import FieldValues, field_values
-from indexing.live_checks import file_digest, note_store, read_collection, require_store
+from indexing.live_checks import file_digest, note_store, read_collection, require_store, sync
 from indexing.live_lock import LOCK_NAME, locked
 from indexing.live_rows import PreparedDocument, prepare
 from indexing.live_store import STORE_NAME, create_store
@@ -155,6 +155,7 @@ class Collection(CollectionKeeper):
                 note_store(temporary / STORE_NAME)
                 (temporary / SEGMENTS_FOLDER).mkdir()
                 (temporary / LOCK_NAME).touch()
+                sync(temporary)
                 replace_folder(temporary, path)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -194,13 +195,13 @@ class Collection(CollectionKeeper):
         with locked(path, exclusive=mode == "w") as lock:
             if lock is not None:
                 require_store(path / STORE_NAME, int(manifest.details["vocabulary_size"]))
-            made = cls(
-                path,
-                manifest,
-                lock=os.dup(lock) if lock is not None and mode == "w" else None,
-                background=background,
-                n_threads=n_threads,
-            )
+            handle = os.dup(lock) if lock is not None and mode == "w" else None
+            try:
+                made = cls(path, manifest, lock=handle, background=background, n_threads=n_threads)
+            except BaseException:
+                if handle is not None:
+                    os.close(handle)
+                raise
         if made.writable:
             # What a killed writer left in the log must not stand behind our own writes.
             if made.stats()["log_bytes"]:
@@ -421,8 +422,8 @@ class Collection(CollectionKeeper):
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_lock", None) is not None or hasattr(self, "_store"):
-            self._closing = True
+        # Forgotten, not closed: nothing is lost, but the lock must go.
+        lock: int | None = getattr(self, "_lock", None)
+        if lock is not None:
             self._store.close()
-            if self._lock is not None:
-                os.close(self._lock)
+            os.close(lock)

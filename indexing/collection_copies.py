@@ -9,7 +9,6 @@ from the store: its indexes, and every segment.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import sqlite3
 import uuid
@@ -30,6 +29,7 @@ from indexing.live_checks import (
     note_store,
     read_collection,
     stamps_of,
+    sync,
 )
 from indexing.live_lock import locked
 from indexing.live_rows import SegmentRow
@@ -159,7 +159,8 @@ def restore(source: Path, out: Path) -> Collection:
                 )
             _note_copies(temporary)
             for file in temporary.rglob("*"):
-                _sync(file)
+                sync(file)
+            sync(temporary)
             replace_folder(temporary, out)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -179,14 +180,6 @@ def _note_copies(path: Path) -> None:
     finally:
         store.close()
     note_store(path / STORE_NAME)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def verify(path: Path) -> list[str]:

@@ -66,7 +66,6 @@ class CollectionKeeper(CollectionReader):
         background: bool,
         n_threads: int | None,
     ) -> None:
-        self._lock = lock
         super().__init__(path, manifest, writable=lock is not None)
         self._n_threads = n_threads
         # Taken in this order: maintaining, then writing.
@@ -74,6 +73,7 @@ class CollectionKeeper(CollectionReader):
         self._writing = RLock()
         self._work = Condition()
         self._closing = False
+        self._lock = lock
         self._worker: Thread | None = None
         if background and self.writable:
             self._worker = Thread(target=self._run, name="lsr-maintenance", daemon=True)

@@ -109,11 +109,11 @@ class LiveStore:
     def __init__(self, path: Path, vocabulary_size: int, *, writable: bool) -> None:
         self.path = path
         self._size = vocabulary_size
-        # A connection serves one call at a time; append and pop of a deque are atomic.
-        self._free: deque[sqlite3.Connection] = deque()
         self._writer: sqlite3.Connection | None = None
         # PRAGMA data_version compares with what the same connection saw before.
         self._watcher: sqlite3.Connection | None = None
+        # A connection serves one call at a time; append and pop of a deque are atomic.
+        self._free: deque[sqlite3.Connection] = deque()
         self._watching = Lock()
         self._broken = ""
         self._closed = False
@@ -282,3 +282,8 @@ class LiveStore:
             if connection is not None:
                 connection.close()
         self._watcher = self._writer = None
+
+    def __del__(self) -> None:
+        # An unclosed connection warns when it is collected.
+        if hasattr(self, "_free"):
+            self.close()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,16 @@ from indexing import commands
 from indexing.collection import Collection
 from lsr.core.errors import ArgumentError, ArtifactExistsError, CheckFailedError, LsrError
 from lsr.core.records import Document
+from tests.helpers.live_model import memory_folder
 
 Run = Callable[..., Any]
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder in memory: nothing here outlives the process, and syncs are slow."""
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

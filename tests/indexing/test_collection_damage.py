@@ -8,6 +8,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -196,8 +197,11 @@ def test_repair_builds_damaged_segments_again(
     first, second = sorted((path / "segments").iterdir())
     flip(first / "weights.npy", 200, 1)
     shutil.rmtree(second)
-    with pytest.raises(ArtifactError, match="repair"):
-        Collection.open(path)
+    modes: tuple[Literal["r", "w"], ...] = ("r", "w")
+    for mode in modes:
+        with pytest.raises(ArtifactError, match="repair") as caught:
+            Collection.open(path, mode=mode)
+    assert caught.value.hint
     problems = verify(path)
     assert any("weights.npy: checksum differs" in line for line in problems)
     assert any("No segment" in line for line in problems)
