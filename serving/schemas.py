@@ -11,18 +11,17 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from indexing.base import MAX_K
-from lsr.core.records import Document
 
 __all__ = [
+    "MAX_QUERY_TERMS",
+    "MAX_TEXT_CHARS",
     "QUERY_EXAMPLE",
+    "AnswerModel",
     "BatchItem",
     "BatchRequest",
     "BatchResponse",
-    "DeleteRequest",
-    "DeleteResponse",
     "Depth",
     "DocumentBody",
-    "DocumentIn",
     "EncodeRequest",
     "EncodeResponse",
     "EncodedTerm",
@@ -32,23 +31,23 @@ __all__ = [
     "ExplainRequest",
     "ExplainResponse",
     "ExplainedTerm",
+    "FilterJson",
     "HealthBody",
     "HighlightBody",
     "HitBody",
-    "ImportResponse",
     "IndexInfo",
     "IndexList",
-    "LineProblemBody",
     "ParameterInfo",
     "QueryBody",
     "QueryEdit",
     "QueryText",
+    "RequestModel",
     "SearchRequest",
     "SearchResponse",
+    "TermText",
     "TermWeight",
     "Took",
-    "UpsertRequest",
-    "UpsertResponse",
+    "Weight",
 ]
 
 MAX_QUERY_CHARS = 10_000
@@ -111,15 +110,19 @@ FilterJson: TypeAlias = Annotated[
 QUERY_EXAMPLE = "Which network was the Super Bowl shown on?"
 
 
-class _Request(BaseModel):
+class RequestModel(BaseModel):
+    """Base of what the API takes: unknown keys forbidden, no value bent into another type."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class _Answer(BaseModel):
+class AnswerModel(BaseModel):
+    """Base of what the API gives."""
+
     model_config = ConfigDict(frozen=True)
 
 
-class QueryEdit(_Request):
+class QueryEdit(RequestModel):
     """Changes to an encoded query: what a user would tell the encoder."""
 
     boost: dict[TermText, Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)]] = Field(
@@ -138,7 +141,7 @@ class QueryEdit(_Request):
     )
 
 
-class SearchRequest(_Request):
+class SearchRequest(RequestModel):
     """A search."""
 
     model_config = ConfigDict(
@@ -169,7 +172,7 @@ class SearchRequest(_Request):
     )
 
 
-class BatchRequest(_Request):
+class BatchRequest(RequestModel):
     """Many searches in one request, answered in their order."""
 
     model_config = ConfigDict(
@@ -186,7 +189,7 @@ class BatchRequest(_Request):
     fields: list[FieldName] = Field(default_factory=list, max_length=3)
 
 
-class ExplainRequest(_Request):
+class ExplainRequest(RequestModel):
     """A query and one document of the index."""
 
     query: QueryText | QueryTerms = Field(examples=[QUERY_EXAMPLE])
@@ -196,7 +199,7 @@ class ExplainRequest(_Request):
     edit: QueryEdit | None = None
 
 
-class EncodeRequest(_Request):
+class EncodeRequest(RequestModel):
     """A text to look at through the index's encoder."""
 
     text: str = Field(
@@ -207,55 +210,7 @@ class EncodeRequest(_Request):
     )
 
 
-class DocumentIn(_Request):
-    """A document to write."""
-
-    doc_id: str = Field(min_length=1, max_length=1024, pattern=r"^[^\x00\n]*$")
-    text: str = Field(default="", max_length=MAX_TEXT_CHARS)
-    title: str = Field(default="", max_length=10_000)
-    metadata: dict[str, Any] = Field(
-        default_factory=dict,
-        max_length=1000,
-        description="Strings, numbers, booleans, dates and lists can be filtered by.",
-    )
-    vector: dict[TermText, Weight] | None = Field(
-        default=None,
-        max_length=MAX_QUERY_TERMS,
-        description="Weights by token; the collection's encoder makes them otherwise.",
-        json_schema_extra={"minProperties": 1},
-    )
-
-    def record(self) -> Document:
-        """Return the document without its vector."""
-        return Document(self.doc_id, self.text, self.title, self.metadata)
-
-
-class UpsertRequest(_Request):
-    """Documents to add, or to put in the place of those with the same identifiers."""
-
-    documents: list[DocumentIn] = Field(
-        min_length=1,
-        max_length=10_000,
-        examples=[[{"doc_id": "n1", "title": "News", "text": "…", "metadata": {"year": 2026}}]],
-    )
-
-
-class DeleteRequest(_Request):
-    """Documents to delete: by identifier, or all that pass a filter."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"doc_ids": ["n1", "n2"]}, {"filter": {"range": {"year": {"lt": 2000}}}}]
-        }
-    )
-
-    doc_ids: list[Annotated[str, Field(min_length=1, max_length=1024)]] | None = Field(
-        default=None, min_length=1, max_length=100_000
-    )
-    filter: FilterJson = None
-
-
-class TermWeight(_Answer):
+class TermWeight(AnswerModel):
     """A term of an encoded query."""
 
     token: str
@@ -265,13 +220,13 @@ class TermWeight(_Answer):
     )
 
 
-class QueryBody(_Answer):
+class QueryBody(AnswerModel):
     """The query as it was searched for."""
 
     terms: list[TermWeight] = Field(description="Heaviest first.")
 
 
-class ExplainedTerm(_Answer):
+class ExplainedTerm(AnswerModel):
     """One term's share of a score."""
 
     token: str
@@ -285,7 +240,7 @@ class ExplainedTerm(_Answer):
     )
 
 
-class HighlightBody(_Answer):
+class HighlightBody(AnswerModel):
     """A piece of a document's field that stands for a term of the query."""
 
     field: Literal["title", "text"]
@@ -294,7 +249,7 @@ class HighlightBody(_Answer):
     token: str
 
 
-class DocumentBody(_Answer):
+class DocumentBody(AnswerModel):
     """A stored document, or the requested fields of one."""
 
     doc_id: str
@@ -303,7 +258,7 @@ class DocumentBody(_Answer):
     metadata: dict[str, Any] | None = None
 
 
-class HitBody(_Answer):
+class HitBody(AnswerModel):
     """A result."""
 
     rank: int = Field(description="1 is the best.")
@@ -316,7 +271,7 @@ class HitBody(_Answer):
     )
 
 
-class Took(_Answer):
+class Took(AnswerModel):
     """Milliseconds by stage."""
 
     encode: float
@@ -324,7 +279,7 @@ class Took(_Answer):
     fetch: float = Field(description="Documents, highlights and explanations.")
 
 
-class ExactComparison(_Answer):
+class ExactComparison(AnswerModel):
     """How the result compares with that of exhaustive search."""
 
     overlap: float = Field(description="Share of the exact top k that was found.")
@@ -332,7 +287,7 @@ class ExactComparison(_Answer):
     took_ms: float = Field(description="Time of the exhaustive search.")
 
 
-class SearchResponse(_Answer):
+class SearchResponse(AnswerModel):
     """The answer to a search. There is no total count: an approximate search does not know it."""
 
     index: str
@@ -344,13 +299,13 @@ class SearchResponse(_Answer):
     request_id: str
 
 
-class BatchItem(_Answer):
+class BatchItem(AnswerModel):
     """The answer to one query of a batch."""
 
     hits: list[HitBody]
 
 
-class BatchResponse(_Answer):
+class BatchResponse(AnswerModel):
     """The answers, in the order of the queries."""
 
     index: str
@@ -360,7 +315,7 @@ class BatchResponse(_Answer):
     request_id: str
 
 
-class ExplainResponse(_Answer):
+class ExplainResponse(AnswerModel):
     """Why a document has its score."""
 
     index: str
@@ -376,7 +331,7 @@ class ExplainResponse(_Answer):
     request_id: str
 
 
-class EncodedTerm(_Answer):
+class EncodedTerm(AnswerModel):
     """A term of an encoded text."""
 
     token: str
@@ -386,7 +341,7 @@ class EncodedTerm(_Answer):
     )
 
 
-class EncodeResponse(_Answer):
+class EncodeResponse(AnswerModel):
     """A text as the index's encoder sees it."""
 
     index: str
@@ -397,39 +352,7 @@ class EncodeResponse(_Answer):
     request_id: str
 
 
-class UpsertResponse(_Answer):
-    """What a write did; it is durable and searchable when this answer comes."""
-
-    n_added: int
-    n_replaced: int
-    request_id: str
-
-
-class DeleteResponse(_Answer):
-    """What a deletion did."""
-
-    n_deleted: int = Field(description="Those that were there.")
-    request_id: str
-
-
-class LineProblemBody(_Answer):
-    """A line of an import that was not written."""
-
-    line: int = Field(description="1 is the first.")
-    message: str
-
-
-class ImportResponse(_Answer):
-    """What an import did; the lines that are not listed as problems are durable."""
-
-    n_added: int
-    n_replaced: int
-    n_failed: int
-    problems: list[LineProblemBody] = Field(description="The first thousand.")
-    request_id: str
-
-
-class ParameterInfo(_Answer):
+class ParameterInfo(AnswerModel):
     """A search parameter of an index's layout."""
 
     name: str
@@ -440,7 +363,7 @@ class ParameterInfo(_Answer):
     description: str = ""
 
 
-class IndexInfo(_Answer):
+class IndexInfo(AnswerModel):
     """An index that is served."""
 
     name: str
@@ -458,20 +381,20 @@ class IndexInfo(_Answer):
     created: str
 
 
-class IndexList(_Answer):
+class IndexList(AnswerModel):
     """All indexes of the service."""
 
     indexes: list[IndexInfo]
 
 
-class HealthBody(_Answer):
+class HealthBody(AnswerModel):
     """State of the service."""
 
     status: Literal["ok"]
     version: str
 
 
-class ErrorDetail(_Answer):
+class ErrorDetail(AnswerModel):
     """What went wrong and what to do."""
 
     code: str = Field(description="Stable; programs may test it.", examples=["index_not_found"])
@@ -480,7 +403,7 @@ class ErrorDetail(_Answer):
     request_id: str
 
 
-class ErrorBody(_Answer):
+class ErrorBody(AnswerModel):
     """The one shape of every error."""
 
     error: ErrorDetail

@@ -27,7 +27,7 @@ from lsr.core.sparse import SparseMatrix, SparseVector
 from lsr.encoders.base import Encoder
 from serving.collection_source import CollectionSource
 from serving.engine import Engine
-from serving.schemas import DocumentIn
+from serving.schemas_writing import DocumentIn
 
 __all__ = ["Imported", "LineProblem", "Writer", "collection_of", "import_lines", "upsert"]
 

@@ -13,7 +13,7 @@ from indexing.collection import UpsertResult
 from lsr.core.errors import DocumentNotFoundError, RequestError
 from serving.http_errors import documented
 from serving.routes.shared import IndexName, json_response, log, request_id, require, service_of
-from serving.schemas import (
+from serving.schemas_writing import (
     DeleteRequest,
     DeleteResponse,
     DocumentIn,
