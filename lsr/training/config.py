@@ -147,6 +147,11 @@ class ModelConfig(Config):
         log(1 + x), or log(1 + log(1 + x)): sparser and flatter.
     train_query_weights : bool
         Whether the lookup's numbers are trained.
+    query_scale : float
+        The idf table starts at so many times idf. The ranking does not depend on it, the training
+        does: where the first scores spread wider than the teachers', the loss pulls all weights
+        down, active terms fall away, and a term that is off everywhere gets no gradient to come
+        back. With twice-saturated documents 1 pulls down, .5 is about neutral, .25 pulls up.
     query_weights : Path, optional
         Start the lookup from a saved model's table, not from the data's idf.
     query_backbone : str, optional
@@ -165,6 +170,7 @@ class ModelConfig(Config):
     pooling: Literal["max", "sum"] = "max"
     saturation: Literal["log1p", "log1p-twice"] = "log1p"
     train_query_weights: bool = True
+    query_scale: float = Field(default=1.0, gt=0)
     query_weights: Path | None = None
     query_backbone: str | None = None
     head_width: int | None = Field(default=None, ge=1)

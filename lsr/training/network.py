@@ -200,7 +200,9 @@ def build_network(
     query: nn.Module
     match model.query:
         case "idf":
-            table = idf if model.query_weights is None else _saved_table(model.query_weights, size)
+            table = idf * model.query_scale
+            if model.query_weights is not None:
+                table = _saved_table(model.query_weights, size)
             query = LookupSide(table, special_terms=terms, trainable=model.train_query_weights)
         case "learned":
             query = LookupSide(torch.ones(size), special_terms=terms, trainable=True)

@@ -24,12 +24,26 @@ def test_names_and_near_names() -> None:
         find_recipe("lsr-min")
 
 
+# One of each shape by default; the others differ in numbers.
+QUICK = ("lsr-mini", "splade-v1", "splade-efficient", "unicoil", "deepimpact")
+
+
 @pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_is_a_config(name: str) -> None:
+    config = load_config(TrainConfig, find_recipe(name))
+    assert config.name == name
+    assert config.data.max_document_tokens >= 128
+    assert find_recipe(name).read_text(encoding="utf-8").startswith("# ")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in recipe_names()],
+)
 def test_a_recipe_trains_saves_and_loads(
     name: str, backbone: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
     config = load_config(TrainConfig, find_recipe(name))
-    assert config.name == name
     dump: dict[str, Any] = config.model_dump(mode="json")
     dump["data"] = {"pairs": [str(pairs_file)], "max_document_tokens": 32, "n_held_out": 8}
     own = any(loss.get("candidates", "batch") == "own" for loss in dump["losses"])
