@@ -161,6 +161,8 @@ class Runner:
         system: Any,
         encoder_key: str,
         make: Callable[[Workbench, Any], Ran],
+        *,
+        timed: bool = True,
     ) -> Ran:
         config = system.model_dump(mode="json", exclude={"name", "about", "hidden", "encoder"})
         parts = {
@@ -169,11 +171,11 @@ class Runner:
             "documents": bench.documents_hash,
             "queries": bench.queries_hash,
             "k": bench.collection.k,
-            "timing": self.options.timing,
         }
         key = content_hash(parts)
         found = bench.cache.load_run(key)
-        if found is None:
+        # A run that was not timed is made again when times are asked for, and then replaced.
+        if found is None or (timed and self.options.timing and not found.efficiency.search):
             logger.info("Searching %s with %s", bench.collection.name, system.name)
             found = make(bench, system)
             bench.cache.save_run(key, found, parts)
@@ -218,7 +220,9 @@ class Runner:
             )
         first = self.ran(bench.collection.name, system.first).run.top(system.depth)
         key = content_hash({"first": run_hash(first), "by": self._key_of(bench, by)})
-        return self._cached(bench, system, key, lambda bench, _: rerank(bench, first, by))
+        return self._cached(
+            bench, system, key, lambda bench, _: rerank(bench, first, by), timed=False
+        )
 
 
 def _stored(bench: Workbench, system: RunSystem) -> Ran:

@@ -89,9 +89,11 @@ def test_other_texts_are_another_entry(data: Path, tmp_path: Path) -> None:
 def test_a_cost_is_measured_when_asked_for(data: Path, tmp_path: Path) -> None:
     runner = _runner(tmp_path, [LEXICAL])
     options = BenchOptions(cache=tmp_path / "cache", n_threads=1)
+    assert runner.result("one", "lexical").efficiency.search is None
     timed = Runner(runner.suite, options).result("one", "lexical")
     assert timed.efficiency.search is not None
-    assert runner.result("one", "lexical").efficiency.search is None
+    # A timed run answers a question without times too.
+    assert _runner(tmp_path, [LEXICAL]).result("one", "lexical").efficiency == timed.efficiency
 
 
 def test_dense_systems_and_hybrids(
