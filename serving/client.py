@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 
 from lsr.core import errors
 from lsr.core.errors import LsrError, MissingDependencyError, OverloadedError, ServiceError
+from lsr.core.records import Document
 from serving.schemas import (
     BatchResponse,
     DocumentBody,
@@ -25,6 +27,7 @@ from serving.schemas import (
     IndexList,
     SearchResponse,
 )
+from serving.schemas_writing import DeleteResponse, ImportResponse, UpsertResponse
 
 __all__ = ["Client"]
 
@@ -44,7 +47,7 @@ class Client:
     timeout_s : float
         Of one request.
     retries : int
-        How often a request is sent again after a refusal for overload; reading changes nothing.
+        How often a request is sent again after a refusal for overload; it did nothing then.
     transport : httpx.BaseTransport, optional
         Another way to the service than the network.
 
@@ -166,6 +169,33 @@ class Client:
         """Return the description of an index."""
         return self._ask(IndexInfo, "GET", _path(name))
 
+    def upsert(self, index: str, documents: Iterable[Document]) -> UpsertResponse:
+        """Add documents to a collection, or replace those of their ids: all of them, or none.
+
+        The collection's encoder makes the vectors.
+        """
+        body = {"documents": [_document(document) for document in documents]}
+        return self._ask(UpsertResponse, "POST", f"{_path(index)}/documents", body)
+
+    def import_documents(self, index: str, documents: Iterable[Document]) -> ImportResponse:
+        """Stream any number of documents into a collection; bad ones are reported, by line."""
+        lines = (
+            json.dumps(_document(document), ensure_ascii=False).encode() + b"\n"
+            for document in documents
+        )
+        return self._ask(ImportResponse, "POST", f"{_path(index)}/documents/import", stream=lines)
+
+    def delete(
+        self,
+        index: str,
+        doc_ids: Sequence[str] | None = None,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+    ) -> DeleteResponse:
+        """Delete the documents of `doc_ids`, or all that pass `filter`."""
+        body = {"doc_ids": None if doc_ids is None else list(doc_ids), "filter": filter}
+        return self._ask(DeleteResponse, "POST", f"{_path(index)}/documents/delete", body)
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -177,12 +207,23 @@ class Client:
         self.close()
 
     def _ask(
-        self, model: type[Answer], method: str, path: str, body: Mapping[str, Any] | None = None
+        self,
+        model: type[Answer],
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        stream: Iterator[bytes] | None = None,
     ) -> Answer:
         given = None if body is None else {k: v for k, v in body.items() if v is not None}
-        for attempt in range(self._retries + 1):
+        # A stream can be sent once; the service makes it wait rather than refusing it.
+        retries = self._retries if stream is None else 0
+        for attempt in range(retries + 1):
             try:
-                response = self._http.request(method, path, json=given)
+                if stream is None:
+                    response = self._http.request(method, path, json=given)
+                else:
+                    response = self._http.request(method, path, content=stream)
             except self._failed as error:
                 raise ServiceError(
                     f"The service at {self._http.base_url} does not answer: {error}.",
@@ -191,10 +232,19 @@ class Client:
             if response.is_success:
                 return model.model_validate_json(response.content)
             failure = _error(response)
-            if not isinstance(failure, OverloadedError) or attempt == self._retries:
+            if not isinstance(failure, OverloadedError) or attempt == retries:
                 raise failure
             time.sleep(failure.retry_after_s)
         raise AssertionError("the last attempt returns or raises")
+
+
+def _document(document: Document) -> dict[str, Any]:
+    return {
+        "doc_id": document.doc_id,
+        "title": document.title,
+        "text": document.text,
+        "metadata": dict(document.metadata),
+    }
 
 
 def _path(index: str) -> str:

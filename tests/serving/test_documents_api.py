@@ -16,14 +16,16 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from indexing.collection import Collection
-from lsr.core.errors import CollectionLockedError
+from lsr.core.errors import CollectionLockedError, RequestError
 from lsr.encoders.lexical import LexicalEncoder
 from serving import commands
 from serving.app import create_app
+from serving.client import Client
 from serving.engine import Engine
 from serving.keys import KeyRing
 from serving.settings import IndexSource, ServeSettings
 from tests.serving.conftest import DOCUMENTS
+from tests.serving.test_client import ThroughTestClient
 
 LIVE = "/v1/indexes/live"
 BODY = {
@@ -283,3 +285,18 @@ def test_the_command_line_searches_collections(live: TestClient, collection_path
     arguments += ["--filter", '{"equals": {"year": 2016}}']
     body = json.loads(CliRunner().invoke(app, arguments).stdout)
     assert [hit["doc_id"] for hit in body["hits"]] == ["bowl"]
+
+
+def test_the_client_writes(live: TestClient) -> None:
+    with Client("http://testserver", transport=ThroughTestClient(live)) as client:
+        assert client.upsert("live", DOCUMENTS[:2]).n_added == 2
+        done = client.import_documents("live", [*DOCUMENTS, DOCUMENTS[0]._replace(doc_id="")])
+        assert (done.n_added, done.n_replaced, done.n_failed) == (3, 2, 1)
+        assert done.problems[0].line == 6
+        answer = client.search("live", "super network", filter={"exists": "year"})
+        assert [hit.doc_id for hit in answer.hits] == ["bowl"]
+        assert client.delete("live", ["tesla"]).n_deleted == 1
+        assert client.delete("live", filter={"exists": "year"}).n_deleted == 1
+        assert client.index("live").n_documents == 3
+        with pytest.raises(RequestError):
+            client.delete("live")
