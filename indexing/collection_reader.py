@@ -12,13 +12,15 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
+import numpy as np
+
 from indexing.base import check_query
 from indexing.collection_config import CollectionConfig
 from indexing.collection_head import Head
 from indexing.collection_maintenance import head_rows
 from indexing.collection_segment import Segment, SegmentView
 from indexing.collection_view import CollectionResult, CollectionView
-from indexing.explain import Explanation, explain_vectors
+from indexing.explain import Absence, Explanation, explain_vectors, judge
 from indexing.live_store import STORE_NAME, LiveStore
 from indexing.live_transactions import ReadTransaction
 from indexing.storage import QUERY_ENCODER_FOLDER, layout_class
@@ -282,6 +284,32 @@ class CollectionReader:
         """Return what each term gives to the score of a document, found or not; its row is 0."""
         check_query(query, self.vocabulary_size)
         return explain_vectors(query, self.vector(doc_id), 0, self.vocabulary)
+
+    def why_not(
+        self, query: SparseVector, doc_id: str, k: int = 10, *, params: Any | None = None
+    ) -> Absence:
+        """Return why a document is not in the best `k` of a search, or at which rank it is.
+
+        The absence's `row` is the document's number. Raises as `search` and `document` do.
+        """
+        self._check_params(params)
+
+        def judged(view: CollectionView, look: ReadTransaction) -> Absence:
+            number = self._number(look, doc_id)
+            found = view.search(query, k, params=params)
+            at = np.flatnonzero(found.numbers == number)
+            vector = look.vector(number)
+            assert vector is not None, "documents and vectors change in one transaction"
+            return judge(
+                number,
+                query.dot(vector),
+                k,
+                rank=int(at[0]) + 1 if len(at) else None,
+                scores=found.scores,
+                shortcut=lambda: view.shortcut(query, number, k, params),
+            )
+
+        return self._at_rest(judged)
 
     def doc_ids(self, filter: Any | None = None) -> Iterator[str]:  # noqa: A002
         """Yield the ids of the documents that pass `filter`, in the order they were written."""

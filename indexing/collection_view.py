@@ -146,6 +146,17 @@ class CollectionView:
         ]
         return CollectionResult(np.concatenate(numbers)[order], doc_ids, scores[order])
 
+    def shortcut(
+        self, query: SparseVector, number: int, k: int, params: Any | None
+    ) -> tuple[str, str]:
+        """Return which shortcut kept a document out, as `SparseIndex.shortcut` does."""
+        for view in self.segments:
+            for row in view.segment.rows_of_numbers(np.array([number])).tolist():
+                # Small segments are exact, whatever the collection's layout is.
+                kept = params if view.segment.index.params_model is not None else None
+                return view.segment.index.shortcut(query, row, k, params=kept)
+        return "below_kth_score", "ties with it up to rounding, and stands behind it."
+
     def doc_ids(self, filter: Any | None = None) -> Iterator[str]:  # noqa: A002
         """Yield the ids of the live documents that pass, by number."""
         segments, parts = self._passing(filter)

@@ -6,13 +6,14 @@ document out of a result: its score, or a shortcut of the layout, and which.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from indexing.base import SparseIndex, check_query, check_row
-from lsr.core.sparse import SparseVector
+from lsr.core.sparse import Float32Array, SparseVector
 from lsr.core.vocabulary import Vocabulary
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "TermContribution",
     "explain",
     "explain_vectors",
+    "judge",
     "why_not",
 ]
 
@@ -147,23 +149,57 @@ def why_not(
     """
     check_row(row, index.n_documents)
     found = index.search(query, k, params=params)
-    kth_score = float(found.scores[-1]) if len(found.rows) == k else 0.0
-    score = query.dot(index.document(row))
+    at = np.flatnonzero(found.rows == row)
+    return judge(
+        row,
+        query.dot(index.document(row)),
+        k,
+        rank=int(at[0]) + 1 if len(at) else None,
+        scores=found.scores,
+        shortcut=lambda: index.shortcut(query, row, k, params=params),
+    )
 
-    def absence(reason: Reason, message: str, rank: int | None = None) -> Absence:
+
+def judge(
+    row: int,
+    score: float,
+    k: int,
+    *,
+    rank: int | None,
+    scores: Float32Array,
+    shortcut: Callable[[], tuple[Any, str]],
+) -> Absence:
+    """Return what a result says about one document.
+
+    Parameters
+    ----------
+    row : int
+        Names the document.
+    score : float
+        The document's own.
+    k : int
+        The depth that was asked for.
+    rank : int or None
+        Where the result has it.
+    scores : float32, shape (m,)
+        Of the result.
+    shortcut : callable
+        `SparseIndex.shortcut` of this search; called where no other reason is left.
+    """
+    kth_score = float(scores[-1]) if len(scores) == k else 0.0
+
+    def absence(reason: Reason, message: str) -> Absence:
         return Absence(row, k, reason, rank, score, kth_score, message)
 
-    at = np.flatnonzero(found.rows == row)
-    if len(at):
-        rank = int(at[0]) + 1
-        return absence("found", f"It is found, at rank {rank} with score {score:.6g}.", rank)
+    if rank is not None:
+        return absence("found", f"It is found, at rank {rank} with score {score:.6g}.")
     if score == 0:
         return absence("no_shared_term", "It shares no term with the query: its score is 0.")
     # A shortcut is to blame only if the score would have made the result; sums differ by rounding.
-    if len(found.rows) == k and score < kth_score * (1 + 1e-6):
+    if len(scores) == k and score < kth_score * (1 + 1e-6):
+        how = "does not reach" if score < kth_score * (1 - 1e-6) else "only ties with"
         return absence(
-            "below_kth_score",
-            f"Its score {score:.6g} does not reach that of result {k}, {kth_score:.6g}.",
+            "below_kth_score", f"Its score {score:.6g} {how} that of result {k}, {kth_score:.6g}."
         )
-    reason, detail = index.shortcut(query, row, k, params=params)
+    reason, detail = shortcut()
     return absence(reason, f"Its score {score:.6g} reaches {kth_score:.6g}, but {detail}")

@@ -116,6 +116,25 @@ def test_documents_vectors_and_explanations(live: Collection) -> None:
         live.vector("b")
 
 
+def test_why_a_document_was_not_found(live: Collection) -> None:
+    live.upsert([Document(i, "") for i in "abc"], [vector(1, weight=w) for w in (3.0, 2.0, 1.0)])
+    live.seal()
+    live.upsert([Document("d", ""), Document("e", "")], [vector(1, weight=0.5), vector(2)])
+    query = vector(1)
+    assert live.why_not(query, "b", 2).rank == 2
+    assert live.why_not(query, "b", 2).reason == "found"
+    for doc_id, score in (("c", 1.0), ("d", 0.5)):
+        absence = live.why_not(query, doc_id, 2)
+        assert (absence.reason, absence.score, absence.kth_score) == ("below_kth_score", score, 2.0)
+    assert live.why_not(query, "e", 2).reason == "no_shared_term"
+    live.upsert([Document("f", ""), Document("g", "")], [vector(1, weight=2.0)] * 2)
+    live.seal()
+    for doc_id in "fg":
+        assert "only ties with" in live.why_not(query, doc_id, 2).message
+    with pytest.raises(DocumentNotFoundError):
+        live.why_not(query, "nobody")
+
+
 def test_what_breaks_a_rule_is_refused_and_nothing_is_written(live: Collection) -> None:
     good = Document("good", "")
     with pytest.raises(DataError, match="2 documents but 1 vectors"):
