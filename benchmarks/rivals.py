@@ -325,7 +325,7 @@ def bmp(vectors: VectorCollection, folder: Path, n_threads: int) -> list[System]
                 # BMP takes whole impacts of a byte.
                 impacts = np.maximum(1, np.rint(vector.weights * (255 / largest))).astype(int)
                 terms = map(str, vector.terms.tolist())
-                indexer.add_document(str(row), list(zip(terms, impacts.tolist(), strict=True)))
+                indexer.add_document(str(row), dict(zip(terms, impacts.tolist(), strict=True)))
                 row += 1
         indexer.finish()
         times.write_text(str(time.perf_counter() - started))
