@@ -81,9 +81,37 @@ class _Scratch:
         self.score_heap = np.empty(0, np.int32)
         self.heap = np.empty(0, np.uint64)
         self.stats = np.zeros(_N_STATS, np.int64)
+        self._arguments: tuple[Any, ...] = ()
+
+    def arguments(self, *, query_nnz: int, n_blocks: int, k: int) -> tuple[Any, ...]:
+        """Return the scratch in the order the kernel takes it, with room for such a query."""
+        fits = (
+            query_nnz <= len(self.term_order)
+            and n_blocks <= len(self.estimates)
+            and k <= len(self.heap)
+        )
+        if not self._arguments or not fits:
+            self.fit(query_nnz=query_nnz, n_blocks=n_blocks, k=k)
+            self._arguments = (
+                self.coarse_query,
+                self.fine_query,
+                self.term_order,
+                self.estimates,
+                self.candidate_blocks,
+                self.block_order,
+                self.counts,
+                self.visited,
+                self.rows,
+                self.scores,
+                self.score_heap,
+                self.heap,
+                self.stats,
+            )
+        return self._arguments
 
     def fit(self, *, query_nnz: int, n_blocks: int, k: int) -> None:
         """Make room for a query of `query_nnz` terms, `n_blocks` candidates, `k` results."""
+        self._arguments = ()
         if len(self.term_order) < query_nnz:
             self.term_order = np.empty(query_nnz, np.int64)
         if len(self.estimates) < n_blocks:
@@ -122,6 +150,8 @@ class SeismicIndex:
         lengths = np.sort(np.diff(self._arrays["blocks_of_list"]))[::-1]
         # blocks_of[c]: the most blocks that c lists can have together.
         self._blocks_of = np.concatenate([[0], np.cumsum(lengths)])
+        self._weight_scale = 1.0 / forward.quantization.fine_scale
+        self._default_params = SeismicParams()
         self._scratch = ScratchPool(lambda: _Scratch(self.n_documents, self.vocabulary_size))
 
     @classmethod
@@ -249,14 +279,18 @@ class SeismicIndex:
             If the query has another vocabulary size.
         """
         check_query(query, self.vocabulary_size)
-        indptr = np.array([0, query.nnz], dtype=np.int64)
-        return self._search(
-            (read_only(indptr), read_only(query.terms), read_only(query.weights)),
-            k,
-            params=params,
-            allowed=check_allowed(allowed, self.n_documents),
-            n_threads=1,
-        )[0]
+        check_k(k)
+        chosen = self._check_params(params)
+        words = check_allowed(allowed, self.n_documents)
+        rows, scores = np.full((1, k), -1, dtype=np.int32), np.zeros((1, k), dtype=np.float32)
+        if query.nnz and self.n_documents:
+            indptr = read_only(np.array([0, query.nnz], dtype=np.int64))
+            queries = (indptr, read_only(query.terms), read_only(query.weights))
+            depth = min(k, self.n_documents)
+            run = self._exact if chosen.exact else self._approximate
+            run(queries, (0, 1), query.nnz, depth, chosen, words, rows, scores.view(np.int32))
+        n_found = int(np.count_nonzero(rows >= 0))
+        return SearchResult(rows[0, :n_found], scores[0, :n_found])
 
     def search_batch(
         self,
@@ -276,26 +310,12 @@ class SeismicIndex:
             If the queries have another vocabulary size.
         """
         check_query(queries, self.vocabulary_size)
-        return self._search(
-            (read_only(queries.indptr), read_only(queries.terms), read_only(queries.weights)),
-            k,
-            params=params,
-            allowed=NO_FILTER,
-            n_threads=resolve_threads(n_threads),
-        )
-
-    def _search(
-        self,
-        queries: tuple[Int64Array, Int32Array, Float32Array],
-        k: int,
-        *,
-        params: SeismicParams | None,
-        allowed: UInt64Array,
-        n_threads: int,
-    ) -> BatchResult:
         check_k(k)
         chosen = self._check_params(params)
-        n_queries = len(queries[0]) - 1
+        n_threads = resolve_threads(n_threads)
+        n_queries = queries.n_rows
+        arrays = (read_only(queries.indptr), read_only(queries.terms), read_only(queries.weights))
+        nnz = int(np.diff(queries.indptr).max(initial=0))
         out_rows = np.full((n_queries, k), -1, dtype=np.int32)
         out_scores = np.zeros((n_queries, k), dtype=np.float32)
         depth = min(k, self.n_documents)
@@ -306,11 +326,12 @@ class SeismicIndex:
             bounds = np.linspace(0, n_queries, n_calls + 1).astype(int).tolist()
             run_parallel(
                 lambda part: run(
-                    queries,
+                    arrays,
                     (bounds[part], bounds[part + 1]),
+                    nnz,
                     depth,
                     chosen,
-                    allowed,
+                    NO_FILTER,
                     out_rows,
                     out_scores.view(np.int32),
                 ),
@@ -323,6 +344,7 @@ class SeismicIndex:
         self,
         queries: tuple[Int64Array, Int32Array, Float32Array],
         span: tuple[int, int],
+        nnz: int,
         depth: int,
         params: SeismicParams,
         allowed: UInt64Array,
@@ -330,22 +352,22 @@ class SeismicIndex:
         out_bits: Int32Array,
     ) -> None:
         with self._scratch.borrow() as scratch:
-            self._run(scratch, queries, span, depth, params, allowed, out_rows, out_bits)
+            self._run(scratch, queries, span, nnz, depth, params, allowed, out_rows, out_bits)
 
     def _run(
         self,
         scratch: _Scratch,
         queries: tuple[Int64Array, Int32Array, Float32Array],
         span: tuple[int, int],
+        nnz: int,
         depth: int,
         params: SeismicParams,
         allowed: UInt64Array,
         out_rows: Int32Array,
         out_bits: Int32Array,
     ) -> None:
-        nnz = int(np.diff(queries[0][span[0] : span[1] + 1]).max())
+        """Run the kernel; `nnz` is that of the longest query."""
         cut = min(params.query_cut, nnz)
-        scratch.fit(query_nnz=nnz, n_blocks=int(self._blocks_of[cut]), k=depth)
         kernels.seismic_search(
             *self._kernel_arrays,
             *queries,
@@ -355,21 +377,9 @@ class SeismicIndex:
             params.heap_factor,
             params.rescore_share,
             params.n_knn,
-            1.0 / self.forward.quantization.fine_scale,
+            self._weight_scale,
             allowed,
-            scratch.coarse_query,
-            scratch.fine_query,
-            scratch.term_order,
-            scratch.estimates,
-            scratch.candidate_blocks,
-            scratch.block_order,
-            scratch.counts,
-            scratch.visited,
-            scratch.rows,
-            scratch.scores,
-            scratch.score_heap,
-            scratch.heap,
-            scratch.stats,
+            *scratch.arguments(query_nnz=nnz, n_blocks=int(self._blocks_of[cut]), k=depth),
             out_rows,
             out_bits,
         )
@@ -378,6 +388,7 @@ class SeismicIndex:
         self,
         queries: tuple[Int64Array, Int32Array, Float32Array],
         span: tuple[int, int],
+        nnz: int,
         depth: int,
         params: SeismicParams,
         allowed: UInt64Array,
@@ -395,7 +406,7 @@ class SeismicIndex:
                     self.forward.fine,
                     terms[here],
                     weights[here],
-                    1.0 / self.forward.quantization.fine_scale,
+                    self._weight_scale,
                     depth,
                     allowed,
                     scratch.fine_query,
@@ -406,7 +417,7 @@ class SeismicIndex:
 
     def _check_params(self, params: SeismicParams | None) -> SeismicParams:
         if params is None:
-            return SeismicParams()
+            return self._default_params
         if not isinstance(params, SeismicParams):
             raise ArgumentError(f"A Seismic index takes SeismicParams, got {params!r}.")
         n_neighbors = self._arrays["neighbors"].shape[1]
@@ -450,7 +461,7 @@ class SeismicIndex:
         with self._scratch.borrow() as scratch:
             depth = min(k, self.n_documents)
             before = int(scratch.stats[2])
-            self._run(scratch, queries, (0, 1), depth, params, NO_FILTER, rows, bits)
+            self._run(scratch, queries, (0, 1), query.nnz, depth, params, NO_FILTER, rows, bits)
             return set(scratch.rows[: int(scratch.stats[2]) - before].tolist())
 
     def bytes_by_part(self) -> dict[str, int]:
