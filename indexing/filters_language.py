@@ -212,13 +212,24 @@ def parse_filter(raw: Mapping[str, Any] | str | BaseModel) -> Any:
     try:
         return _FILTER.validate_python(raw)
     except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            where = ".".join(str(p) for p in problem["loc"] if p not in _SCALAR_TAGS)
-            line = f"{where}: {problem['msg']} (got {problem['input']!r:.80})"
-            if line not in lines:
-                lines.append(line)
-        raise FilterError("The filter breaks its rules:\n  " + "\n  ".join(lines)) from None
+        problems = "\n  ".join(_readable(error))
+        raise FilterError(f"The filter breaks its rules:\n  {problems}") from None
+
+
+def _readable(error: ValidationError) -> list[str]:
+    """Return one line a place: pydantic has one for each type that a value might have had."""
+    lines: dict[str, str] = {}
+    for problem in error.errors():
+        path = [str(part) for part in problem["loc"] if part not in _SCALAR_TAGS]
+        # The tag of a union and the key it was taken from are the same word.
+        kept = [part for at, part in enumerate(path) if at == 0 or part != path[at - 1]]
+        where, seen = ".".join(kept), f"(got {problem['input']!r:.80})"
+        of_type = problem["type"].removesuffix("_type") in ("string", "bool", "int", "float")
+        rule = "expected a string, a number or a boolean" if of_type else problem["msg"]
+        # What is wrong with the value itself says more than which types it has not.
+        if where not in lines or not of_type:
+            lines[where] = f"{where}: {rule} {seen}"
+    return list(lines.values())
 
 
 _SCALAR_TAGS = {"str", "bool", "int", "float", "constrained-str"}
