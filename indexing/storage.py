@@ -137,6 +137,20 @@ class IndexFolder:
             )
         return model(**tuning.for_recall(target_recall).params)
 
+    def preset(self, name: str) -> Config:
+        """Return the search parameters of a preset (``"recall-95"``) for this layout.
+
+        Chosen on another collection, so the recall is a guess here; `params_for` is measured.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such preset for the layout.
+        """
+        from indexing.presets import load_preset
+
+        return load_preset(name, self.layout)
+
     def search(
         self,
         query: SparseVector,
