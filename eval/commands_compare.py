@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -180,7 +181,7 @@ def parse_grid(options: Sequence[str]) -> dict[str, list[Any]]:
     grid: dict[str, list[Any]] = {}
     for option in options:
         name, _, raw = option.partition("=")
-        values = [parse_override(f"{name}={part}")[1] for part in raw.split(",") if part.strip()]
+        values = [_number(parse_override(f"{name}={p}")[1]) for p in raw.split(",") if p.strip()]
         if name in grid or not values:
             raise ArgumentError(
                 f"--grid {option!r}: give each parameter once, with its values.",
@@ -188,6 +189,14 @@ def parse_grid(options: Sequence[str]) -> dict[str, list[Any]]:
             )
         grid[name] = values
     return grid
+
+
+def _number(value: Any) -> Any:
+    """Return a text that spells a number (``.7`` is none in TOML) as the number."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return float(value)
+    return value
 
 
 def _open_exact(path: Path, folder: IndexFolder, n_threads: int | None) -> SparseIndex:

@@ -9,6 +9,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from eval import commands
+from eval.commands_compare import parse_grid
 from eval.reporting import load_sweep
 from indexing import IndexConfig, build_index
 from lsr.core.errors import ArgumentError, CheckFailedError, LsrError
@@ -196,6 +197,14 @@ def test_reproduce_fails_with_exit_code_1(invoke: Invoke, tmp_path: Path) -> Non
     none = invoke("reproduce", "nanobeir", "-q")
     assert isinstance(none.exception, ArgumentError)
     assert "expects no figure" in str(none.exception)
+
+
+def test_a_grid_is_read_as_numbers_and_words() -> None:
+    grid = parse_grid(["a=.7,1,2.5", "b=auto,true"])
+    assert grid == {"a": [0.7, 1, 2.5], "b": ["auto", True]}
+    for wrong in (["a=1", "a=2"], ["a="]):
+        with pytest.raises(ArgumentError):
+            parse_grid(wrong)
 
 
 def test_sweep_measures_a_grid_and_draws_it(invoke: Invoke, tmp_path: Path) -> None:
