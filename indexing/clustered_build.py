@@ -24,9 +24,6 @@ __all__ = ["ClusteredParts", "build_parts"]
 
 logger = logging.getLogger(__name__)
 
-SUPER_LEVEL_ROWS = 2_000_000
-"""Documents from which ``super_level = "auto"`` adds the level; docs/decisions has the figures."""
-
 
 @dataclass(frozen=True, slots=True)
 class ClusteredParts:
@@ -102,7 +99,7 @@ def build_parts(
     )
     forwarded = time.perf_counter()
     levels = {"blocks": BLOCK_ROWS}
-    if layout.super_level == "on" or (layout.super_level == "auto" and n >= SUPER_LEVEL_ROWS):
+    if layout.super_level:
         levels["supers"] = BLOCK_ROWS * SUPER_BLOCKS
     made = {}
     for level, block_rows in levels.items():

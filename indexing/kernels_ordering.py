@@ -83,6 +83,16 @@ def project_points(points, direction, out):
 
 
 @jit
+def scramble(state):
+    """Return the next state of a xorshift generator; by shifts alone, which never overflow."""
+    for _ in range(3):
+        state ^= state << U(13)
+        state ^= state >> U(7)
+        state ^= state << U(17)
+    return state
+
+
+@jit
 def split_direction(points, n_sample, n_iterations, state, sample, values, sums, direction):
     """Find the direction that splits points into two balanced clusters (2-means, median cut).
 
@@ -110,9 +120,9 @@ def split_direction(points, n_sample, n_iterations, state, sample, values, sums,
     n = U(len(points))
     n_dimensions = U(points.shape[1])
     m = min(U(n_sample), n)
-    state = (state ^ (state >> U(31))) * U(0x9E3779B97F4A7C15)
+    state = scramble(state)
     first = (state >> U(33)) % n
-    state = (state ^ (state >> U(29))) * U(0xBF58476D1CE4E5B9)
+    state = scramble(state)
     second = (first + U(1) + (state >> U(33)) % (n - U(1))) % n
     for x in range(n_dimensions):
         direction[x] = np.int16(points[first, x]) - np.int16(points[second, x])
@@ -231,7 +241,8 @@ def bisect_range(
         if n <= leaf:
             continue
         here = points[start:stop]
-        state = U(seed) ^ (U(start) * U(0x9E3779B97F4A7C15)) ^ (U(stop) * U(0xC2B2AE3D27D4EB4F))
+        # Never 0, where a xorshift generator would stay.
+        state = scramble((U(seed) ^ (U(start) << U(32)) ^ U(stop)) | U(1))
         split_direction(here, n_sample, n_iterations, state, projections, values, sums, direction)
         for i in range(U(n)):
             point = here[i]
