@@ -949,6 +949,8 @@ def visit_fine(
     Parameters are those of `clustered_search`; `slack` is added to every estimate.
     """
     n_documents = U(len(document_rows))
+    # With a bar of 0 the slots that pad the rows are listed too; no document is in them.
+    n_blocks = (n_documents + U(BLOCK_ROWS) - U(1)) // U(BLOCK_ROWS)
     filtered = len(allowed) > 0
     n = U(n_candidates)
     bar = np.int64(0)
@@ -961,11 +963,13 @@ def visit_fine(
             if (U(estimates[at]) >> U(8)) < (U(bar) >> U(8)):
                 break
             continue
+        if U(candidates[at]) >= n_blocks:
+            continue
         if i + U(6) < n:
             prefetch(pointers, U(candidates[order[i + U(6)]]) * U(BLOCK_ROWS))
         if i + U(3) < n:
             ahead = order[i + U(3)]
-            if np.int64(estimates[ahead]) >= bar:
+            if np.int64(estimates[ahead]) >= bar and U(candidates[ahead]) < n_blocks:
                 first = U(candidates[ahead]) * U(BLOCK_ROWS)
                 prefetch_fine(pointers, terms, fine, first, min(n_documents, first + U(BLOCK_ROWS)))
         first = U(candidates[at]) * U(BLOCK_ROWS)
