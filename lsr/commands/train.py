@@ -35,7 +35,6 @@ def train(
         list[str] | None,
         typer.Option(
             "--stage",
-            "--stage",
             metavar="STAGE",
             help="Only this stage, may be repeated: tokenise, teachers, negatives, warmup, "
             "train, save [default: all].",
@@ -51,7 +50,6 @@ def train(
     evaluate: Annotated[
         list[str] | None,
         typer.Option(
-            "--evaluate",
             "--evaluate",
             metavar="DATASET",
             help="Score this collection every evaluate_every steps and at the end.",
