@@ -1,7 +1,7 @@
 """Recall against latency: our clustered index, pyseismic-lsr, bmp, splade-index, exact mode.
 
     python benchmarks/recall_latency.py VECTORS QUERIES OUT [--systems clustered,seismic]
-        [--queries 1000] [--k 10] [--threads 2] [--runs 3]
+        [--n-queries 1000] [--k 10] [--threads 2] [--runs 3]
 
 VECTORS is an encoded collection, QUERIES a ``.npz`` of scipy (rows are queries) or an encoded
 collection. ``seismic:default`` takes
