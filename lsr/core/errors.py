@@ -99,7 +99,7 @@ __all__ = [
 
 def near_names(name: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'a' or 'b'?`` for the nearest known names, or an empty string."""
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    near = difflib.get_close_matches(name, dict.fromkeys(known), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
 
 

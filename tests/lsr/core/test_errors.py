@@ -51,4 +51,5 @@ def test_errors_that_are_os_errors_cross_processes() -> None:
 
 def test_near_names() -> None:
     assert near_names("n_posting", ["n_postings", "seed"]) == " Did you mean 'n_postings'?"
+    assert near_names("knd", ["kind", "kind"]) == " Did you mean 'kind'?"
     assert near_names("xyz", ["n_postings"]) == ""
