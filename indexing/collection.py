@@ -288,7 +288,7 @@ class Collection(CollectionKeeper):
         self._call_maintenance()
         return n_dead
 
-    def delete_where(self, filter: Any) -> int:  # noqa: A002
+    def delete_where(self, filter: Any) -> int:
         """Delete the documents that pass a filter, in one transaction; return how many."""
         with self._writing:
             n_dead = self._delete(list(self._view.doc_ids(filter)))

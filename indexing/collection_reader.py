@@ -162,7 +162,7 @@ class CollectionReader:
         k: int = 10,
         *,
         params: Any | None = None,
-        filter: Any | None = None,  # noqa: A002
+        filter: Any | None = None,
         with_documents: bool = False,
     ) -> CollectionResult:
         """Return the best `k` documents: score descending, then in the order they were written.
@@ -225,7 +225,7 @@ class CollectionReader:
         k: int = 10,
         *,
         params: Any | None = None,
-        filter: Any | None = None,  # noqa: A002
+        filter: Any | None = None,
         n_threads: int | None = None,
     ) -> list[CollectionResult]:
         """Return the best `k` documents of every query, all of one generation."""
@@ -311,11 +311,11 @@ class CollectionReader:
 
         return self._at_rest(judged)
 
-    def doc_ids(self, filter: Any | None = None) -> Iterator[str]:  # noqa: A002
+    def doc_ids(self, filter: Any | None = None) -> Iterator[str]:
         """Yield the ids of the documents that pass `filter`, in the order they were written."""
         return self.view().doc_ids(filter)
 
-    def count(self, filter: Any | None = None) -> int:  # noqa: A002
+    def count(self, filter: Any | None = None) -> int:
         """Return how many documents pass `filter`."""
         return self.view().count(filter)
 

@@ -93,7 +93,7 @@ class CollectionView:
         """The largest number that segments cover, or -1."""
         return self.segments[-1].segment.row.last if self.segments else -1
 
-    def bound(self, filter: Any | None) -> tuple[Test, str] | None:  # noqa: A002
+    def bound(self, filter: Any | None) -> tuple[Test, str] | None:
         """Return the tests of a filter and its text.
 
         Raises
@@ -112,7 +112,7 @@ class CollectionView:
         k: int = 10,
         *,
         params: Any | None = None,
-        filter: Any | None = None,  # noqa: A002
+        filter: Any | None = None,
     ) -> CollectionResult:
         """Return the best `k` documents; raises as `Collection.search` does."""
         check_k(k)
@@ -157,7 +157,7 @@ class CollectionView:
                 return view.segment.index.shortcut(query, row, k, params=kept)
         return "below_kth_score", "ties with it up to rounding, and stands behind it."
 
-    def doc_ids(self, filter: Any | None = None) -> Iterator[str]:  # noqa: A002
+    def doc_ids(self, filter: Any | None = None) -> Iterator[str]:
         """Yield the ids of the live documents that pass, by number."""
         segments, parts = self._passing(filter)
         for view, words in zip(self.segments, segments, strict=True):
@@ -167,14 +167,14 @@ class CollectionView:
             for row in rows_of(words, len(part.rows)).tolist():
                 yield part.doc_id(row)
 
-    def count(self, filter: Any | None = None) -> int:  # noqa: A002
+    def count(self, filter: Any | None = None) -> int:
         """Return how many live documents pass."""
         if filter is None:
             return self.n_documents
         segments, parts = self._passing(filter)
         return sum(count_rows(words) for words in (*segments, *parts))
 
-    def _passing(self, filter: Any | None) -> tuple[list[UInt64Array], list[UInt64Array]]:  # noqa: A002
+    def _passing(self, filter: Any | None) -> tuple[list[UInt64Array], list[UInt64Array]]:
         """Return the bitmaps of what lives and passes, by segment and by part of the head."""
         test = self.bound(filter)
         segments = [v.alive if len(v.alive) else all_rows(v.segment.n_rows) for v in self.segments]

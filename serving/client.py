@@ -85,7 +85,7 @@ class Client:
         k: int = 10,
         params: Mapping[str, Any] | None = None,
         target_recall: float | None = None,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        filter: Mapping[str, Any] | None = None,
         edit: Mapping[str, Any] | None = None,
         fields: Sequence[str] = ("title", "text"),
         explain: bool = False,
@@ -123,7 +123,7 @@ class Client:
         k: int = 10,
         params: Mapping[str, Any] | None = None,
         target_recall: float | None = None,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        filter: Mapping[str, Any] | None = None,
         fields: Sequence[str] = (),
     ) -> BatchResponse:
         """Return the best `k` documents of every query, in their order."""
@@ -190,7 +190,7 @@ class Client:
         index: str,
         doc_ids: Sequence[str] | None = None,
         *,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        filter: Mapping[str, Any] | None = None,
     ) -> DeleteResponse:
         """Delete the documents of `doc_ids`, or all that pass `filter`."""
         body = {"doc_ids": None if doc_ids is None else list(doc_ids), "filter": filter}

@@ -74,7 +74,7 @@ class CollectionSource:
         k: int,
         *,
         params: Config | None = None,
-        filter: Any | None = None,  # noqa: A002
+        filter: Any | None = None,
     ) -> Found:
         """Return the best `k` documents of the latest state that pass `filter`."""
         return _found(self.collection.search(query, k, params=params, filter=filter))
@@ -85,7 +85,7 @@ class CollectionSource:
         k: int,
         *,
         params: Config | None = None,
-        filter: Any | None = None,  # noqa: A002
+        filter: Any | None = None,
         n_threads: int | None = None,
     ) -> list[Found]:
         """Return the best `k` documents of every query, all of one state."""
@@ -148,7 +148,7 @@ class CollectionSource:
         """Delete the documents of those ids that live; return how many."""
         return self.collection.delete(doc_ids)
 
-    def delete_where(self, filter: Any) -> int:  # noqa: A002
+    def delete_where(self, filter: Any) -> int:
         """Delete the documents that pass a filter; return how many."""
         return self.collection.delete_where(filter)
 

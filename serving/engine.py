@@ -180,7 +180,7 @@ class Engine:
         k: int = 10,
         *,
         params: Config | None = None,
-        filter: Any | None = None,  # noqa: A002
+        filter: Any | None = None,
         edits: QueryEdits | None = None,
         detail: Detail | None = None,
     ) -> Answer:
@@ -225,7 +225,7 @@ class Engine:
         k: int = 10,
         *,
         params: Config | None = None,
-        filter: Any | None = None,  # noqa: A002
+        filter: Any | None = None,
         detail: Detail | None = None,
         encode_ms: float = 0.0,
     ) -> Answer:
@@ -252,7 +252,7 @@ class Engine:
         k: int = 10,
         *,
         params: Config | None = None,
-        filter: Any | None = None,  # noqa: A002
+        filter: Any | None = None,
         detail: Detail | None = None,
         n_threads: int | None = None,
     ) -> tuple[list[list[Hit]], Times]:
@@ -307,7 +307,7 @@ class Engine:
         k: int,
         found: Found,
         *,
-        filter: Any | None,  # noqa: A002
+        filter: Any | None,
     ) -> Comparison:
         model = source.params_model
         params = model.model_validate({"exact": True}) if model is not None else None

@@ -98,7 +98,7 @@ class Source(Protocol):
         k: int,
         *,
         params: Config | None = None,
-        filter: Any | None = None,  # noqa: A002
+        filter: Any | None = None,
     ) -> Found:
         """Return the best `k` documents that pass `filter`."""
 
@@ -108,7 +108,7 @@ class Source(Protocol):
         k: int,
         *,
         params: Config | None = None,
-        filter: Any | None = None,  # noqa: A002
+        filter: Any | None = None,
         n_threads: int | None = None,
     ) -> list[Found]:
         """Return the best `k` documents of every query, in the order of the queries."""
@@ -193,7 +193,7 @@ class FolderSource:
         k: int,
         *,
         params: Config | None = None,
-        filter: Any | None = None,  # noqa: A002
+        filter: Any | None = None,
     ) -> Found:
         """Return the best `k` documents.
 
@@ -212,7 +212,7 @@ class FolderSource:
         k: int,
         *,
         params: Config | None = None,
-        filter: Any | None = None,  # noqa: A002
+        filter: Any | None = None,
         n_threads: int | None = None,
     ) -> list[Found]:
         """Return the best `k` documents of every query; raises as `search` does."""
