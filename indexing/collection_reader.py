@@ -40,8 +40,6 @@ __all__ = ["SEGMENTS_FOLDER", "CollectionReader"]
 
 SEGMENTS_FOLDER = "segments"
 T = TypeVar("T")
-# Segments that vanish between the look at the store and the look at the folder: once more.
-_ATTEMPTS = 5
 _LARGEST = 2**63 - 1
 
 
@@ -83,17 +81,20 @@ class CollectionReader:
         self, old: CollectionView | None, use: Callable[[CollectionView, ReadTransaction], T]
     ) -> T:
         """Return ``use(view, look)`` for the latest generation and a look at exactly that one."""
-        for attempt in range(_ATTEMPTS):
+        missing_in = -1
+        while True:
             with self._store.read() as look:
+                structure = look.state().structure
                 try:
                     view = self._look(look, old)
                 except ArtifactNotFoundError:
-                    # Merged away between our look at the store and our look at the folder?
-                    if attempt + 1 == _ATTEMPTS:
+                    # Merged away between our look at the store and our look at the folder; twice
+                    # in one structure it is truly not there.
+                    if structure == missing_in:
                         raise
+                    missing_in = structure
                     continue
                 return use(view, look)
-        raise AssertionError("the last attempt returns or raises")
 
     def _at_rest(self, use: Callable[[CollectionView, ReadTransaction], T]) -> T:
         """Return ``use(view, look)`` where store and view are of one generation for certain."""
@@ -103,15 +104,17 @@ class CollectionReader:
     def _look(self, look: ReadTransaction, old: CollectionView | None) -> CollectionView:
         state = look.state()
         types = {**self.config.fields, **look.fields()}
+        head = Head(len(self.vocabulary))
         if old is not None and old.structure == state.structure:
             gone = look.tombstones_since(old.generation)
             views = [view.without(gone) for view in old.segments]
+            sealed = old.sealed
+            head = old.head.without(gone)
         else:
             views = self._open_segments(look, old)
-        sealed = views[-1].segment.row.last if views else -1
-        head = Head(len(self.vocabulary))
-        if old is not None:
-            head = old.head.without(look.tombstones_since(old.generation)).beyond(sealed, types)
+            sealed = views[-1].segment.row.last if views else -1
+            if old is not None:
+                head = _living(old.head.beyond(sealed, types), look)
         known = max(sealed, old.head.last_number if old is not None else -1)
         head = head.added(list(head_rows(look, known + 1, _LARGEST, types)), types)
         view = CollectionView(
@@ -146,14 +149,14 @@ class CollectionReader:
         """Return the latest generation; it stays as it is while others write."""
         if self.writable:
             return self._view
-        version = self._store.version()
-        # Whoever comes while another thread takes over the news uses what is there.
-        if version != self._version and self._refreshing.acquire(blocking=False):
-            try:
-                view = self._load(self._view)
-                self._view, self._version = view, version
-            finally:
-                self._refreshing.release()
+        if self._store.version() != self._version:
+            # Whoever comes while another thread takes over the news waits for it: a write that
+            # was acknowledged before this call must be seen by it.
+            with self._refreshing:
+                version = self._store.version()
+                if version != self._version:
+                    self._view = self._load(self._view)
+                    self._version = version
         return self._view
 
     def search(
@@ -368,3 +371,16 @@ class CollectionReader:
             "log_bytes": self._store.log_bytes,
             "trouble": str(self._trouble) if self._trouble else None,
         }
+
+
+def _living(head: Head, look: ReadTransaction) -> Head:
+    """Return an older head without what has died since.
+
+    Tombstones do not tell it: rows of the head may have been sealed, have died, and their segment
+    have been merged away to nothing, its tombstones with it, before this reader looked again.
+    """
+    if not head.parts:
+        return head
+    numbers = np.concatenate([part.numbers for part in head.parts])
+    alive = look.live_numbers(int(numbers[0]), int(numbers[-1]))
+    return head.without(np.setdiff1d(numbers, alive, assume_unique=True))

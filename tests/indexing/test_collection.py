@@ -245,6 +245,23 @@ def test_one_process_writes_and_others_read(folder: Path) -> None:
         child.stdout.close()
 
 
+def test_a_reader_that_slept_while_a_segment_came_died_and_went(folder: Path) -> None:
+    """The tombstones of the segment went with it: the old head must not show its rows."""
+    path = folder / "live"
+    with create(path) as live, Collection.open(path) as reader:
+        live.upsert(documents(0, 3), [vector(1)] * 3)
+        assert len(reader.search(vector(1))) == 3
+        live.seal()
+        live.upsert(documents(0, 3, "new"), [vector(1)] * 3)
+        live.maintain()
+        assert live.stats()["segments"] == []
+        found = reader.search(vector(1), with_documents=True)
+        assert [d.text for d in found.documents or ()] == ["new 0", "new 1", "new 2"]
+        live.seal()
+        live.delete(["d-1"])
+        assert reader.search(vector(1)).doc_ids == ["d-0", "d-2"]
+
+
 def test_folders_of_replaced_segments_stay_while_somebody_reads_them(folder: Path) -> None:
     path = folder / "live"
     with create(path) as live, Collection.open(path) as reader:
