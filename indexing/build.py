@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from lsr.core.config import config_hash
 from lsr.core.errors import VocabularyMismatchError
 from lsr.core.manifest import Manifest
 from lsr.core.records import Document
+from lsr.core.sparse import Int32Array
 from lsr.core.strings import StringTable
-from lsr.data.vectors import open_vectors
+from lsr.data.vectors import VectorCollection, open_vectors
 
 __all__ = ["build_index"]
 
@@ -96,7 +97,12 @@ def build_index(
         made = layout.build(source, writer, config, n_threads=n_threads)
         manifest.details.update(made)
         if corpus is not None:
-            passed_over = write_documents(writer.path / DOCUMENTS_NAME, corpus, doc_ids)
+            passed_over = write_documents(
+                writer.path / DOCUMENTS_NAME,
+                corpus,
+                doc_ids,
+                origins=_origins(source) if source.has_origins else None,
+            )
             if passed_over:
                 logger.info("%d documents of the corpus have no vector.", passed_over)
         manifest.details["build_s"] = round(time.perf_counter() - started, 3)
@@ -108,3 +114,8 @@ def build_index(
         out,
     )
     return IndexFolder.open(out)
+
+
+def _origins(source: VectorCollection) -> Iterator[tuple[Int32Array, bytes]]:
+    terms = (vector.terms for shard in source.shards() for vector in shard)
+    return zip(terms, source.origins(), strict=True)

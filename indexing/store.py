@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from lsr.core.artifact import storage_errors
 from lsr.core.errors import (
     ArtifactCorruptedError,
@@ -23,7 +25,9 @@ from lsr.core.errors import (
     DuplicateIdError,
     StorageError,
 )
+from lsr.core.origins import Origins
 from lsr.core.records import Document
+from lsr.core.sparse import Int32Array
 from lsr.core.strings import StringTable
 
 __all__ = ["DOCUMENTS_NAME", "DocumentStore", "write_documents"]
@@ -38,6 +42,10 @@ CREATE TABLE documents (
     text TEXT NOT NULL,
     metadata TEXT NOT NULL
 )
+"""
+# Where positions were kept: the terms of a row's vector as it was encoded, and their origins.
+_ORIGINS_SCHEMA = """
+CREATE TABLE origins (row INTEGER PRIMARY KEY, terms BLOB NOT NULL, origins BLOB NOT NULL)
 """
 _COLUMNS = "doc_id, text, title, metadata"
 # SQLite takes a limited number of values in one statement (999 in old builds).
@@ -68,6 +76,10 @@ class DocumentStore:
         self._closed = False
         with self._connection() as connection:
             connection.execute(f"SELECT {_COLUMNS} FROM documents LIMIT 0")
+            (tables,) = connection.execute(
+                "SELECT COUNT(*) FROM sqlite_master WHERE name = 'origins'"
+            ).fetchone()
+        self.has_origins = tables > 0
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -145,6 +157,18 @@ class DocumentStore:
                 )
         return [found[row] for row in wanted]
 
+    def origins(self, rows: Sequence[int]) -> list[tuple[Int32Array, Origins]]:
+        """Return the terms of `rows` and where each comes from; see `has_origins`."""
+        found: dict[int, tuple[Int32Array, Origins]] = {}
+        with self._connection() as connection:
+            for row, terms, blob in connection.execute(
+                f"SELECT row, terms, origins FROM origins WHERE row IN ({','.join('?' * len(rows))})",
+                [int(row) for row in rows],
+            ):
+                of_row = np.frombuffer(terms, dtype="<i4").astype(np.int32)
+                found[row] = of_row, Origins.unpacked(blob, len(of_row))
+        return [found[int(row)] for row in rows]
+
     def close(self) -> None:
         """Close every connection; the store cannot be used afterwards."""
         self._closed = True
@@ -176,7 +200,13 @@ def _document(fields: Sequence[Any]) -> Document:
     return Document(doc_id, text, title, json.loads(metadata))
 
 
-def write_documents(path: Path, documents: Iterable[Document], doc_ids: StringTable) -> int:
+def write_documents(
+    path: Path,
+    documents: Iterable[Document],
+    doc_ids: StringTable,
+    *,
+    origins: Iterable[tuple[Int32Array, bytes]] | None = None,
+) -> int:
     """Write the documents of an index into the new SQLite file `path`.
 
     Parameters
@@ -187,6 +217,8 @@ def write_documents(path: Path, documents: Iterable[Document], doc_ids: StringTa
         In any order. Those without a vector in the index are passed over.
     doc_ids : StringTable
         The ids of the index, by row.
+    origins : iterable of (int32 array, bytes), optional
+        Terms and packed origins (`lsr.core.origins`) of every row, in the order of the rows.
 
     Returns
     -------
@@ -219,6 +251,15 @@ def write_documents(path: Path, documents: Iterable[Document], doc_ids: StringTa
                     continue
                 expected = row + 1
                 _insert(connection, row, document)
+            if origins is not None:
+                connection.execute(_ORIGINS_SCHEMA)
+                connection.executemany(
+                    "INSERT INTO origins VALUES (?, ?, ?)",
+                    (
+                        (row, terms.astype("<i4").tobytes(), blob)
+                        for row, (terms, blob) in enumerate(origins)
+                    ),
+                )
             connection.execute("COMMIT")
             _require_all(connection, doc_ids)
         except sqlite3.OperationalError as error:

@@ -48,6 +48,10 @@ def encode(
             "--fold", help="Move the query table's weights into the documents: binary queries."
         ),
     ] = False,
+    positions: Annotated[
+        bool,
+        typer.Option("--positions", help="Keep where in its text each weight comes from."),
+    ] = False,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Texts a batch: speed and memory, not the result.")
     ] = 32,
@@ -115,7 +119,10 @@ def encode(
     if "torch" in sys.modules:  # loaded by the encoder, if it needs it; other encoders obey alone
         sys.modules["torch"].set_num_threads(get_settings().threads)
     config = EncodeConfig(
-        max_active_dims=max_active_dims, min_weight=min_weight, shard_size=shard_size
+        max_active_dims=max_active_dims,
+        min_weight=min_weight,
+        shard_size=shard_size,
+        positions=positions,
     )
     if queries is None:
         source, items, total = corpus.name, corpus.documents(), n_documents

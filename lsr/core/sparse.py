@@ -289,13 +289,20 @@ class SparseMatrix:
 
     def take(self, order: Sequence[int] | Int64Array | Int32Array) -> SparseMatrix:
         """Return the rows named by `order`, in that order (copied)."""
+        indptr, at = self.entries(order)
+        return SparseMatrix(indptr, self.terms[at], self.weights[at], (len(indptr) - 1, self.size))
+
+    def entries(
+        self, order: Sequence[int] | Int64Array | Int32Array
+    ) -> tuple[Int64Array, Int64Array]:
+        """Return the `indptr` of the rows named by `order`, and where their entries stand here."""
         chosen = np.asarray(order, dtype=np.int64)
         lengths = np.diff(self.indptr)[chosen]
         indptr = np.zeros(len(chosen) + 1, dtype=np.int64)
         np.cumsum(lengths, out=indptr[1:])
         at = np.arange(int(indptr[-1]), dtype=np.int64)
         at += np.repeat(self.indptr[chosen] - indptr[:-1], lengths)
-        return SparseMatrix(indptr, self.terms[at], self.weights[at], (len(chosen), self.size))
+        return indptr, at
 
     def __iter__(self) -> Iterator[SparseVector]:
         for row in range(self.n_rows):

@@ -5,7 +5,8 @@
     COLLECTION/
       manifest.json            kind "vectors"; encoder, counts, idf convention, fingerprint
       vocabulary.json          tokens by term
-      shard-00000/             indptr.npy, terms.npy, weights.npy (CSR) and the ids
+      shard-00000/             indptr.npy, terms.npy, weights.npy (CSR) and the ids;
+                               origins.npy, origins_offsets.npy where positions were kept
       query_encoder/           what encodes queries for these vectors (opaque here)
 
 It is an artefact of its own: any index is built from it, streaming shard by shard.
@@ -28,6 +29,7 @@ from lsr.core.artifact import (
 )
 from lsr.core.errors import DataError, DuplicateIdError
 from lsr.core.manifest import Manifest
+from lsr.core.origins import OriginTable
 from lsr.core.sparse import SparseMatrix, vstack
 from lsr.core.strings import StringTable
 from lsr.core.vocabulary import Vocabulary
@@ -112,6 +114,19 @@ class VectorCollection:
         for number in range(self.n_shards):
             yield self.shard(number)
 
+    @property
+    def has_origins(self) -> bool:
+        """Whether positions were kept (``lsr encode --positions``)."""
+        return bool(self.manifest.details.get("origins", False))
+
+    def origins(self) -> Iterator[bytes]:
+        """Yield the packed origins in row order (`lsr.core.origins`), where they were kept."""
+        for name in self.manifest.details["shards"]:
+            yield from OriginTable(
+                open_array(self.path, f"{name}/origins", self.manifest),
+                open_array(self.path, f"{name}/origins_offsets", self.manifest),
+            )
+
     def doc_ids(self) -> Iterator[str]:
         """Yield the document ids in row order."""
         for name in self.manifest.details["shards"]:
@@ -139,7 +154,11 @@ def open_vectors(path: Path) -> VectorCollection:
 
 
 def write_shard(
-    writer: ArtifactWriter, number: int, matrix: SparseMatrix, doc_ids: Sequence[str]
+    writer: ArtifactWriter,
+    number: int,
+    matrix: SparseMatrix,
+    doc_ids: Sequence[str],
+    origins: Sequence[bytes] | None = None,
 ) -> str:
     """Write one shard into an open artefact and return its name."""
     if matrix.n_rows != len(doc_ids):
@@ -149,6 +168,10 @@ def write_shard(
     writer.array(f"{name}/terms", matrix.terms)
     writer.array(f"{name}/weights", matrix.weights)
     StringTable.from_strings(doc_ids).write(writer, f"{name}/ids")
+    if origins is not None:
+        table = OriginTable.from_rows(origins)
+        writer.array(f"{name}/origins", table.data)
+        writer.array(f"{name}/origins_offsets", table.offsets)
     return name
 
 

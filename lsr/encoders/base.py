@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
+from lsr.core.origins import Origins
 from lsr.core.sparse import SparseMatrix
 from lsr.core.vocabulary import Vocabulary
 
-__all__ = ["Encoder", "IdfConvention", "QueryEncoder", "Span"]
+__all__ = ["Encoder", "IdfConvention", "QueryEncoder", "Span", "TracingEncoder"]
 
 IdfConvention = Literal["query", "document", "none"]
 """Which side's weights carry the inverse document frequency; every exporter needs to know."""
@@ -67,3 +68,19 @@ class Encoder(QueryEncoder, Protocol):
 
     def save(self, path: Path) -> None:
         """Write both sides into the new folder `path`."""
+
+
+@runtime_checkable
+class TracingEncoder(Encoder, Protocol):
+    """An encoder that can tell from which piece of a document's text each weight comes."""
+
+    def encode_with_origins(
+        self, texts: Sequence[str], *, batch_size: int = 32
+    ) -> tuple[SparseMatrix, Origins]:
+        """Return the vectors of `encode_documents`, and the piece of text behind each entry.
+
+        Raises
+        ------
+        EncoderError
+            If this encoder's document side cannot tell.
+        """

@@ -8,11 +8,13 @@ from typing import Protocol
 
 from lsr.core.artifact import write_artifact
 from lsr.core.errors import VocabularyMismatchError
+from lsr.core.origins import Origins
 from lsr.core.sparse import SparseMatrix
 from lsr.core.vocabulary import Vocabulary
 from lsr.encoders.base import Encoder, IdfConvention, QueryEncoder, Span
 from lsr.encoders.folder import ENCODER_NAME, EncoderFolder, write_encoder_folder
 from lsr.encoders.tables import fingerprint
+from lsr.encoders.tracing import tracing
 
 __all__ = ["ComposedEncoder", "DocumentSide"]
 
@@ -99,6 +101,18 @@ class ComposedEncoder:
     def encode_documents(self, texts: Sequence[str], *, batch_size: int = 32) -> SparseMatrix:
         """Return the document side's vectors."""
         return self.document.encode_documents(texts, batch_size=batch_size)
+
+    def encode_with_origins(
+        self, texts: Sequence[str], *, batch_size: int = 32
+    ) -> tuple[SparseMatrix, Origins]:
+        """Return the document side's vectors and where in the texts each weight comes from.
+
+        Raises
+        ------
+        EncoderError
+            If the document side cannot tell.
+        """
+        return tracing(self.document)(texts, batch_size=batch_size)
 
     def spans(self, text: str) -> list[Span]:
         """Return the query side's spans."""

@@ -12,15 +12,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from pydantic import Field
 
 from lsr.core.artifact import write_artifact
 from lsr.core.config import Config, config_hash
-from lsr.core.errors import ArtifactExistsError, DataError, DuplicateIdError, EncoderError
+from lsr.core.errors import (
+    ArgumentError,
+    ArtifactExistsError,
+    DataError,
+    DuplicateIdError,
+    EncoderError,
+)
 from lsr.core.manifest import Manifest
+from lsr.core.origins import Origins, places_in
 from lsr.core.records import Document
 from lsr.core.sparse import SparseMatrix, vstack
 from lsr.data.seen import SeenIds
@@ -32,6 +39,7 @@ from lsr.data.vectors import (
 )
 from lsr.encoders.base import Encoder, QueryEncoder
 from lsr.encoders.pruning import prune
+from lsr.encoders.tracing import tracing
 from lsr.encoders.work import ShardRecord, WorkFolder, documents_hash
 
 __all__ = ["EncodeConfig", "Side", "encode_collection"]
@@ -39,6 +47,7 @@ __all__ = ["EncodeConfig", "Side", "encode_collection"]
 logger = logging.getLogger(__name__)
 
 Side = Literal["documents", "queries"]
+_Encode: TypeAlias = Callable[[list[str], int], tuple[SparseMatrix, Origins | None]]
 
 
 class EncodeConfig(Config):
@@ -52,11 +61,15 @@ class EncodeConfig(Config):
         Lighter terms are dropped.
     shard_size : int
         Texts a shard: what an interruption can cost, and what stands in memory.
+    positions : bool
+        Keep from which piece of a document's text each weight comes (`lsr.core.origins`): shows
+        where added terms come from; about a fifth more space.
     """
 
     max_active_dims: int | None = Field(default=None, ge=1)
     min_weight: float = Field(default=0.0, ge=0)
     shard_size: int = Field(default=8192, ge=1)
+    positions: bool = False
 
 
 def encode_collection(
@@ -111,7 +124,7 @@ def encode_collection(
     ArtifactError
         If an interrupted run with another encoder or config left its shards.
     EncoderError
-        If the encoder has no document side.
+        If the encoder has no document side, or positions are asked for and it keeps none.
     """
     config = config or EncodeConfig()
     out = Path(out)
@@ -119,7 +132,7 @@ def encode_collection(
         raise ArtifactExistsError(
             f"{out} exists already.", hint="Choose another path, or pass --overwrite."
         )
-    encode = _encode_function(encoder, side)
+    encode = _encode_function(encoder, side, positions=config.positions)
     key = {
         "encoder": encoder.name,
         "encoder_fingerprint": encoder.fingerprint,
@@ -151,6 +164,7 @@ def encode_collection(
             records.append(record)
         _check_complete(work, records)
         details = _details(encoder, records, side=side, source=source)
+        details["origins"] = config.positions
         details["encoding"]["n_resumed_shards"] = n_resumed
         details["encoding"]["wall_seconds"] = time.perf_counter() - started
         _seal(encoder, work, out, details, config, overwrite=overwrite)
@@ -160,18 +174,21 @@ def encode_collection(
     return collection
 
 
-def _encode_function(
-    encoder: Encoder | QueryEncoder, side: Side
-) -> Callable[[list[str], int], SparseMatrix]:
+def _encode_function(encoder: Encoder | QueryEncoder, side: Side, *, positions: bool) -> _Encode:
     if side == "queries":
-        return lambda texts, size: encoder.encode_queries(texts, batch_size=size)
+        if positions:
+            raise ArgumentError("Positions are kept of documents, not of queries.")
+        return lambda texts, size: (encoder.encode_queries(texts, batch_size=size), None)
     if not isinstance(encoder, Encoder):
         raise EncoderError(
             f"The encoder {encoder.name!r} has a query side only; it cannot encode documents.",
             hint="Pass the folder of the whole encoder.",
         )
+    if positions:
+        trace = tracing(encoder)
+        return lambda texts, size: trace(texts, batch_size=size)
     documents = encoder.encode_documents
-    return lambda texts, size: documents(texts, batch_size=size)
+    return lambda texts, size: (documents(texts, batch_size=size), None)
 
 
 def _chunks(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:
@@ -185,7 +202,7 @@ def _encode_shard(
     number: int,
     shard: list[Document],
     *,
-    encode: Callable[[list[str], int], SparseMatrix],
+    encode: _Encode,
     config: EncodeConfig,
     batch_size: int,
     advance: Callable[[int], None] | None,
@@ -193,17 +210,19 @@ def _encode_shard(
     # A window of 32 batches: sorting by length leaves little padding, and the bar still moves.
     window = max(512, 32 * batch_size)
     parts: list[SparseMatrix] = []
+    packed: list[bytes] = []
     seconds = 0.0
     size = 0
     for start in range(0, len(shard), window):
         texts = [document.content for document in shard[start : start + window]]
         begun = time.perf_counter()
-        part = encode(texts, batch_size).check()
+        part, origins = encode(texts, batch_size)
         seconds += time.perf_counter() - begun
-        size = part.size
-        parts.append(
-            prune(part, max_active_dims=config.max_active_dims, min_weight=config.min_weight)
-        )
+        size = part.check().size
+        kept = prune(part, max_active_dims=config.max_active_dims, min_weight=config.min_weight)
+        parts.append(kept)
+        if origins is not None:
+            packed += origins.take(places_in(part, kept)).packed(kept.indptr)
         if advance is not None:
             advance(len(texts))
     matrix = vstack(parts, size)
@@ -214,7 +233,8 @@ def _encode_shard(
         n_empty=int((np.diff(matrix.indptr) == 0).sum()),
         seconds=seconds,
     )
-    work.add(number, matrix, [document.doc_id for document in shard], record)
+    doc_ids = [document.doc_id for document in shard]
+    work.add(number, matrix, doc_ids, record, origins=packed if config.positions else None)
     logger.info(
         "Shard %d: %d texts at %.0f/s, %.1f terms each",
         number, matrix.n_rows, matrix.n_rows / max(seconds, 1e-9), matrix.nnz / matrix.n_rows,

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lsr.core.errors import EncoderError
+from lsr.core.origins import Origins, places_in
 from lsr.core.sparse import Float32Array, SparseMatrix
 from lsr.core.vocabulary import Vocabulary
 from lsr.encoders.base import IdfConvention, QueryEncoder, Span
@@ -105,6 +106,14 @@ class FoldedEncoder:
         return fold(plain, self._weights)
 
     def spans(self, text: str) -> list[Span]:
+    def encode_with_origins(
+        self, texts: Sequence[str], *, batch_size: int = 32
+    ) -> tuple[SparseMatrix, Origins]:
+        """Return `encode_documents`' vectors and where in the texts each weight comes from."""
+        plain, origins = self.encoder.encode_with_origins(texts, batch_size=batch_size)
+        folded = fold(plain, self._weights)
+        return folded, origins.take(places_in(plain, folded))
+
         """Return the query side's spans."""
         return self.query.spans(text)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lsr.core.errors import MissingDependencyError, ModelFormatError
+from lsr.core.errors import EncoderError, MissingDependencyError, ModelFormatError
 from lsr.core.settings import get_settings
 from lsr.core.sparse import Int64Array, SparseMatrix, vstack
 from lsr.encoders.batched import BatchedEncoder, TextOptions
@@ -64,6 +64,7 @@ class OnnxEncoder(BatchedEncoder):
         super().__init__(tokenizer, name=name, options=options)
         self.model = model
         self.one_by_one = one_by_one
+        self._projection: Any = None
         self._session = _session(model, threads or get_settings().threads)
 
     @classmethod
@@ -138,13 +139,65 @@ class OnnxEncoder(BatchedEncoder):
     def _run(self, input_ids: Int64Array, mask: Int64Array) -> SparseMatrix:
         feed = {"input_ids": input_ids, "attention_mask": mask}
         (weights,) = self._session.run(["weights"], feed)
-        at = np.flatnonzero(weights.reshape(-1) > 0)
-        rows, terms = np.divmod(at, weights.shape[1])
-        indptr = np.zeros(len(weights) + 1, dtype=np.int64)
-        np.cumsum(np.bincount(rows, minlength=len(weights)), out=indptr[1:])
-        return SparseMatrix(
-            indptr, terms.astype(np.int32), weights.reshape(-1)[at], tuple(weights.shape)
-        )
+        return _matrix(weights)
+
+    def _run_traced(
+        self, input_ids: Int64Array, mask: Int64Array
+    ) -> tuple[SparseMatrix, Int64Array]:
+        if not self.one_by_one:
+            return self._trace(input_ids, mask)
+        rows, positions = [], []
+        for at, length in enumerate(mask.sum(axis=1).tolist()):
+            row, of_row = self._trace(input_ids[at : at + 1, :length], mask[at : at + 1, :length])
+            rows.append(row)
+            positions.append(of_row)
+        return vstack(rows, len(self.vocabulary)), np.concatenate(positions)
+
+    def _trace(self, input_ids: Int64Array, mask: Int64Array) -> tuple[SparseMatrix, Int64Array]:
+        """Return the rows of a batch and the position of the largest logit of each entry.
+
+        The logits of the terms that were found are made once more, as in torch. The scale of a
+        term's quantised weights is positive and the same at every position: it is left out.
+        """
+        table = self._table()
+        feed = {"input_ids": input_ids, "attention_mask": mask}
+        weights, hidden = self._session.run(["weights", "hidden"], feed)
+        matrix = _matrix(weights)
+        positions = np.empty(matrix.nnz, dtype=np.int64)
+        for row, length in enumerate(mask.sum(axis=1).tolist()):
+            low, high = matrix.indptr[row], matrix.indptr[row + 1]
+            of_terms = table[matrix.terms[low:high]].astype(np.float32)
+            positions[low:high] = (hidden[row, :length] @ of_terms.T).argmax(axis=0)
+        return matrix, positions
+
+    def _table(self) -> Any:
+        """Return the output projection, one row a term; read from the graph when first needed.
+
+        Raises
+        ------
+        EncoderError
+            If the graph was exported without it.
+        """
+        if self._projection is None:
+            if not {"hidden", "table"} <= {o.name for o in self._session.get_outputs()}:
+                raise EncoderError(
+                    f"{self.model} was exported by a release that kept no positions.",
+                    hint="Export the encoder again: lsr.encoders.onnx_export.save_light.",
+                )
+            one = np.zeros((1, 1), dtype=np.int64)
+            feed = {"input_ids": one, "attention_mask": one + 1}
+            (self._projection,) = self._session.run(["table"], feed)
+        return self._projection
+
+
+def _matrix(weights: Any) -> SparseMatrix:
+    at = np.flatnonzero(weights.reshape(-1) > 0)
+    rows, terms = np.divmod(at, weights.shape[1])
+    indptr = np.zeros(len(weights) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(rows, minlength=len(weights)), out=indptr[1:])
+    return SparseMatrix(
+        indptr, terms.astype(np.int32), weights.reshape(-1)[at], tuple(weights.shape)
+    )
 
 
 def _session(model: Path, threads: int) -> Any:

@@ -263,6 +263,11 @@ def _append_pooling(graph: Any, side: MaskedLMSide, onnx: Any, *, int8: bool) ->
     graph.node.extend([*nodes, scan, *after])
     del graph.output[:]
     graph.output.append(value("weights", float_type, ["batch", terms]))
+    # What tells the positions (`OnnxEncoder.encode_with_origins`); costs nothing unless fetched.
+    graph.output.append(value("hidden", float_type, ["batch", "length", width]))
+    graph.node.append(node("Identity", [table], ["table"]))
+    table_type = onnx.TensorProto.INT8 if int8 else float_type
+    graph.output.append(value("table", table_type, [terms, width]))
 
 
 def _saturation(node: Any, name: str, times: int) -> list[Any]:

@@ -158,6 +158,21 @@ class TextTokenizer:
             encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=special_tokens)
         return [np.array(e.ids[:max_length], dtype=np.int32) for e in encodings]
 
+    def encode_with_offsets(
+        self, texts: Sequence[str], *, max_length: int
+    ) -> tuple[list[Int32Array], list[Int32Array]]:
+        """Return the ids of each text as `encode` does with special tokens, and their places.
+
+        The second list holds int32 arrays of shape (n_tokens, 2): start and end of each token in
+        its text, 0 and 0 for special tokens.
+        """
+        texts = [_LONE_SURROGATES.sub("\ufffd", text) for text in texts]
+        encodings = self._truncated(max_length).encode_batch(texts, add_special_tokens=True)
+        return (
+            [np.array(e.ids, dtype=np.int32) for e in encodings],
+            [np.array(e.offsets, dtype=np.int32).reshape(-1, 2) for e in encodings],
+        )
+
     def spans(self, text: str) -> list[Span]:
         """Return the pieces of `text` with their terms, special and unknown tokens left out."""
         text = _LONE_SURROGATES.sub("\ufffd", text)

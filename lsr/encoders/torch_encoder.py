@@ -13,6 +13,7 @@ from lsr.encoders.batched import BatchedEncoder, TextOptions
 from lsr.encoders.precision import choose_device, choose_dtype
 from lsr.encoders.tables import fingerprint
 from lsr.encoders.tokenization import TextTokenizer
+from lsr.encoders.torch_sides import SparseBatch
 
 __all__ = ["TextOptions", "TorchEncoder"]
 
@@ -67,16 +68,29 @@ class TorchEncoder(BatchedEncoder):
         return torch.autocast(self.device.type, dtype=self.dtype)
 
     def _run_batch(self, input_ids: Int64Array, mask: Int64Array) -> SparseMatrix:
+        return self._matrix(self._run(input_ids, mask, positions=False), len(input_ids))
+
+    def _run_traced(
+        self, input_ids: Int64Array, mask: Int64Array
+    ) -> tuple[SparseMatrix, Int64Array]:
+        found = self._run(input_ids, mask, positions=True)
+        assert found.positions is not None, "they were asked for"
+        return self._matrix(found, len(input_ids)), found.positions.cpu().numpy()
+
+    def _run(self, input_ids: Int64Array, mask: Int64Array, *, positions: bool) -> SparseBatch:
         # Without padding no mask is passed, which lets the attention take its faster path.
         padded = None if mask.all() else torch.from_numpy(mask).to(self.device)
         ids = torch.from_numpy(input_ids).to(self.device)
-        found = self.module.sparse(ids, padded, dtype=self.dtype)
-        counts = np.bincount(found.rows.cpu().numpy(), minlength=len(input_ids))
-        indptr = np.zeros(len(input_ids) + 1, dtype=np.int64)
+        found: SparseBatch = self.module.sparse(ids, padded, dtype=self.dtype, positions=positions)
+        return found
+
+    def _matrix(self, found: SparseBatch, n_rows: int) -> SparseMatrix:
+        counts = np.bincount(found.rows.cpu().numpy(), minlength=n_rows)
+        indptr = np.zeros(n_rows + 1, dtype=np.int64)
         np.cumsum(counts, out=indptr[1:])
         return SparseMatrix(
             indptr,
             found.terms.to(torch.int32).cpu().numpy(),
             found.weights.float().cpu().numpy(),
-            (len(input_ids), len(self.vocabulary)),
+            (n_rows, len(self.vocabulary)),
         )

@@ -37,11 +37,15 @@ class SparseBatch(NamedTuple):
     weights : float32, shape (nnz,)
         Greater than 0.
     """
+    positions : int64, shape (nnz,), optional
+        The position of the text that gave the weight: the first of the largest logit. Where
+        weights are summed over positions, the one with the largest share.
 
     rows: Tensor
     terms: Tensor
     weights: Tensor
 
+    positions: Tensor | None = None
 
 class _Block(NamedTuple):
     """Logits of some rows, positions and terms, shape (rows, positions, terms)."""
@@ -135,14 +139,42 @@ class MaskedLMSide(nn.Module):
 
     @torch.inference_mode()
     def sparse(
-        self, input_ids: Tensor, attention_mask: Tensor | None, *, dtype: torch.dtype
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        *,
+        dtype: torch.dtype,
+        positions: bool = False,
     ) -> SparseBatch:
-        """Return the weights that are not zero, logits made in `dtype` in blocks of tokens."""
+        """Return the weights that are not zero, logits made in `dtype` in blocks of tokens.
+
+        With `positions` also where each comes from.
+        """
         hidden = self.hidden(input_ids, attention_mask).to(dtype)
         if self.pooling == "max":
             # ReLU, the bias and the logarithms are monotone: they come after the maximum.
-            return _nonzero(self._max_logits(hidden, attention_mask), self.saturation)
-        return _nonzero(self._summed(hidden, attention_mask), 0)
+            found = _nonzero(self._max_logits(hidden, attention_mask), self.saturation)
+        else:
+            found = _nonzero(self._summed(hidden, attention_mask), 0)
+        if positions:
+            found = found._replace(positions=self._positions(hidden, attention_mask, found))
+        return found
+
+    def _positions(self, hidden: Tensor, mask: Tensor | None, found: SparseBatch) -> Tensor:
+        """Return the position of the largest logit of each weight that was found.
+
+        The logits of these terms are made once more: a hundredth of them, and the pooling need
+        not carry an index along.
+        """
+        weight = self._projection(hidden.dtype)
+        best = torch.empty_like(found.terms)
+        ends = torch.bincount(found.rows, minlength=len(hidden)).cumsum(0).tolist()
+        for row, (low, high) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            logits = hidden[row] @ weight[found.terms[low:high]].T
+            if mask is not None:
+                logits.masked_fill_(~mask[row].bool().unsqueeze(-1), float("-inf"))
+            best[low:high] = logits.argmax(dim=0)
+        return best
 
     def _max_logits(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
         if mask is not None:
@@ -308,11 +340,17 @@ class TermWeightSide(nn.Module):
 
     @torch.inference_mode()
     def sparse(
-        self, input_ids: Tensor, attention_mask: Tensor | None, *, dtype: torch.dtype
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        *,
+        dtype: torch.dtype,
+        positions: bool = False,
     ) -> SparseBatch:
         """Return the weights that are not zero; nothing as wide as the vocabulary is made.
 
-        The head is too small for its `dtype` to matter.
+        The head is too small for its `dtype` to matter. With `positions` also where each comes
+        from.
         """
         weights = self.token_weights(input_ids, attention_mask)
         rows = torch.arange(len(input_ids), device=input_ids.device).unsqueeze(1)
@@ -322,12 +360,20 @@ class TermWeightSide(nn.Module):
         best.scatter_reduce_(0, place, weights.reshape(-1), "amax")
         keep = best > 0
         at = unique[keep]
-        return SparseBatch(
+        found = SparseBatch(
             torch.div(at, self.vocabulary_size, rounding_mode="floor"),
             at % self.vocabulary_size,
             best[keep],
         )
 
+        if positions:
+            length = input_ids.shape[1]
+            place_in_text = torch.arange(length, device=keys.device).repeat(len(input_ids))
+            place_in_text[weights.reshape(-1) < best[place]] = length
+            first = torch.full_like(unique, length)
+            first.scatter_reduce_(0, place, place_in_text, "amin")
+            found = found._replace(positions=first[keep])
+        return found
 
 class LookupSide(nn.Module):
     """A weight a term, given to the terms that stand in the text; trainable.

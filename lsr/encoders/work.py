@@ -127,14 +127,20 @@ class WorkFolder:
         return number
 
     def add(
-        self, number: int, matrix: SparseMatrix, doc_ids: Sequence[str], record: ShardRecord
+        self,
+        number: int,
+        matrix: SparseMatrix,
+        doc_ids: Sequence[str],
+        record: ShardRecord,
+        *,
+        origins: Sequence[bytes] | None = None,
     ) -> None:
         """Write one shard; it is there whole, or not at all."""
         temporary = self.path / "writing"
         shutil.rmtree(temporary, ignore_errors=True)
         with storage_errors(temporary, "a shard"):
             temporary.mkdir()
-            name = write_shard(ArtifactWriter(temporary), number, matrix, doc_ids)
+            name = write_shard(ArtifactWriter(temporary), number, matrix, doc_ids, origins)
             (temporary / name / _RECORD).write_text(json.dumps(asdict(record)), encoding="utf-8")
             for file in (temporary / name).iterdir():
                 _fsync(file)

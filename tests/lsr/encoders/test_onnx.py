@@ -127,7 +127,7 @@ def test_a_foreign_graph_is_refused(exported: Path, tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "model.onnx")
     made = load_encoder(exported)
     assert isinstance(made, OnnxEncoder)
-    with pytest.raises(ModelFormatError, match="outputs \\['other'\\]"):
+    with pytest.raises(ModelFormatError, match="'other'"):
         OnnxEncoder(tmp_path / "model.onnx", made.tokenizer, name="x", options=TextOptions(8, 8))
     (tmp_path / "model.onnx").write_bytes(b"nothing")
     with pytest.raises(ModelFormatError, match="cannot be run"):
