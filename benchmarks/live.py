@@ -95,7 +95,7 @@ def main() -> None:
     queries = SparseMatrix.from_scipy(load_npz(args.queries)).rows(0, args.n_queries)
     batches: list[Any] = []
     n = 0
-    for documents, matrix in load_batches(vectors, None, 50_000):
+    for documents, matrix, _ in load_batches(vectors, None, 50_000):
         part = matrix.rows(0, min(matrix.n_rows, args.documents - n))
         batches.append(([d._replace(text="text " * 60) for d in documents[: part.n_rows]], part))
         n += part.n_rows

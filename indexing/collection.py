@@ -55,11 +55,19 @@ from lsr.core.records import Document
 from lsr.core.sparse import SparseMatrix, SparseVector
 from lsr.core.vocabulary import Vocabulary
 
-__all__ = ["COLLECTION_FORMAT", "Collection", "UpsertResult"]
+__all__ = ["COLLECTION_FORMAT", "Batch", "Collection", "UpsertResult"]
 
 logger = logging.getLogger(__name__)
 
-COLLECTION_FORMAT = 1
+COLLECTION_FORMAT = 2
+
+
+class Batch(NamedTuple):
+    """Documents with their vectors and, where they were kept, the packed origins of these."""
+
+    documents: Sequence[Document]
+    vectors: SparseMatrix
+    origins: Sequence[bytes] | None = None
 
 
 class UpsertResult(NamedTuple):
@@ -210,11 +218,16 @@ class Collection(CollectionKeeper):
         return made
 
     def upsert(
-        self, documents: Sequence[Document], vectors: SparseMatrix | Sequence[SparseVector]
+        self,
+        documents: Sequence[Document],
+        vectors: SparseMatrix | Sequence[SparseVector],
+        *,
+        origins: Sequence[bytes] | None = None,
     ) -> UpsertResult:
         """Add documents, or replace those of the same id: all of them, durably, or none.
 
-        They are searchable when the call returns. Of two with one id the later counts.
+        They are searchable when the call returns. Of two with one id the later counts. `origins`
+        are the packed origins (`lsr.core.origins`) of each vector, empty where there are none.
 
         Raises
         ------
@@ -223,7 +236,7 @@ class Collection(CollectionKeeper):
         StorageError
             If the disk is full or refuses: nothing was written.
         """
-        rows = self._checked(documents, vectors)
+        rows = self._checked(documents, vectors, origins)
         with self._writing:
             self._require_writable()
             self._require_room()
@@ -256,7 +269,10 @@ class Collection(CollectionKeeper):
         return UpsertResult(len(rows) - len(dead), len(dead))
 
     def _checked(
-        self, documents: Sequence[Document], vectors: SparseMatrix | Sequence[SparseVector]
+        self,
+        documents: Sequence[Document],
+        vectors: SparseMatrix | Sequence[SparseVector],
+        origins: Sequence[bytes] | None,
     ) -> list[_CheckedRow]:
         """Return the rows of a write in stored form; of two with one id the later."""
         if len(vectors) != len(documents):
@@ -266,13 +282,17 @@ class Collection(CollectionKeeper):
         if vectors.size != self.vocabulary_size:
             raise DataError(
                 f"The vectors have {vectors.size} columns, the collection {self.vocabulary_size}."
+        if origins is not None and len(origins) != len(documents):
+            raise DataError(f"{len(documents)} documents but {len(origins)} origins.")
             )
         vectors.check()
         last = {document.doc_id: at for at, document in enumerate(documents)}
         rows = []
         for at in sorted(last.values()):
             vector = vectors.row(at)
-            rows.append(_CheckedRow(documents[at], vector, prepare(documents[at], vector)))
+            of_row = origins[at] if origins is not None else b""
+            stored = prepare(documents[at], vector, of_row)
+            rows.append(_CheckedRow(documents[at], vector, stored))
         return rows
 
     def delete(self, doc_ids: Iterable[str]) -> int:
@@ -312,7 +332,7 @@ class Collection(CollectionKeeper):
 
     def load(
         self,
-        batches: Iterable[tuple[Sequence[Document], SparseMatrix]],
+        batches: Iterable[Batch | tuple[Sequence[Document], SparseMatrix]],
         *,
         on_batch: Callable[[int], None] | None = None,
     ) -> UpsertResult:
@@ -322,8 +342,9 @@ class Collection(CollectionKeeper):
         all. A load that was cut off can be run again: what is there already is replaced.
         """
         added = replaced = 0
-        for documents, vectors in batches:
-            result = self._load_batch(documents, vectors)
+        for batch in batches:
+            documents, vectors, origins = Batch(*batch)
+            result = self._load_batch(documents, vectors, origins)
             added += result.n_added
             replaced += result.n_replaced
             if on_batch is not None:
@@ -331,8 +352,13 @@ class Collection(CollectionKeeper):
             self._call_maintenance()
         return UpsertResult(added, replaced)
 
-    def _load_batch(self, documents: Sequence[Document], vectors: SparseMatrix) -> UpsertResult:
-        rows = self._checked(documents, vectors)
+    def _load_batch(
+        self,
+        documents: Sequence[Document],
+        vectors: SparseMatrix,
+        origins: Sequence[bytes] | None,
+    ) -> UpsertResult:
+        rows = self._checked(documents, vectors, origins)
         with self._maintaining:
             # Segments lie in number order: what is in the head comes before the batch.
             while True:

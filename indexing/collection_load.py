@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
+from indexing.collection import Batch
 from indexing.source import row_chunks
 from lsr.core.errors import DataError
 from lsr.core.records import Document
-from lsr.core.sparse import SparseMatrix
 from lsr.data.vectors import VectorCollection
 
 __all__ = ["load_batches"]
@@ -15,8 +16,8 @@ __all__ = ["load_batches"]
 
 def load_batches(
     vectors: VectorCollection, corpus: Iterable[Document] | None, n_rows: int
-) -> Iterator[tuple[list[Document], SparseMatrix]]:
-    """Yield the documents and vectors of an encoded collection, `n_rows` at a time.
+) -> Iterator[Batch]:
+    """Yield the documents, vectors and origins of an encoded collection, `n_rows` at a time.
 
     Without a corpus the documents have an id only. The corpus may be in any order, but documents
     wait in memory until the vectors reach them; those without a vector are passed over.
@@ -27,6 +28,8 @@ def load_batches(
         If the corpus lacks a document of the collection.
     """
     doc_ids = vectors.doc_ids()
+    # Without a text there is nothing that an origin could point at.
+    packed = vectors.origins() if vectors.has_origins and corpus is not None else None
     documents = iter(corpus) if corpus is not None else None
     waiting: dict[str, Document] = {}
     for matrix in row_chunks(vectors, n_rows):
@@ -45,4 +48,5 @@ def load_batches(
                     )
                 waiting[document.doc_id] = document
             batch.append(waiting.pop(doc_id))
-        yield batch, matrix
+        origins = list(islice(packed, matrix.n_rows)) if packed is not None else None
+        yield Batch(batch, matrix, origins)

@@ -32,8 +32,9 @@ from lsr.core.errors import (
     DocumentNotFoundError,
 )
 from lsr.core.manifest import Manifest
+from lsr.core.origins import Origins
 from lsr.core.records import Document
-from lsr.core.sparse import SparseMatrix, SparseVector
+from lsr.core.sparse import Int32Array, SparseMatrix, SparseVector
 from lsr.core.vocabulary import Vocabulary
 
 __all__ = ["SEGMENTS_FOLDER", "CollectionReader"]
@@ -260,6 +261,19 @@ class CollectionReader:
             numbers = look.numbers(list(doc_ids))
             found = look.documents(list(numbers.values()))
         return [found[numbers[d]] if d in numbers else None for d in doc_ids]
+
+    def documents_with_origins(
+        self, doc_ids: Sequence[str]
+    ) -> list[tuple[Document, tuple[Int32Array, Origins] | None] | None]:
+        """Return documents as `documents` does, each with its terms and where they come from.
+
+        The latter is None where it was not kept.
+        """
+        with self._store.read() as look:
+            numbers = look.numbers(list(doc_ids))
+            found = look.documents(list(numbers.values()))
+            origins = look.origins(list(numbers.values()))
+        return [(found[numbers[d]], origins[numbers[d]]) if d in numbers else None for d in doc_ids]
 
     def vector(self, doc_id: str) -> SparseVector:
         """Return a document's vector as it was written.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lsr.core.errors import DataError
+from lsr.core.origins import Origins
 from lsr.core.records import Document
 from lsr.core.sparse import SparseVector
 
@@ -83,6 +84,7 @@ class PreparedDocument(NamedTuple):
     text: str
     metadata: str
     vector: bytes
+    origins: bytes
 
 
 def term_dtype(vocabulary_size: int) -> np.dtype[Any]:
@@ -109,14 +111,17 @@ def row_checksum(values: Sequence[Any]) -> int:
     return checksum(0, *parts)
 
 
-def prepare(document: Document, vector: SparseVector) -> PreparedDocument:
-    """Return a document as it is stored.
+def prepare(document: Document, vector: SparseVector, origins: bytes = b"") -> PreparedDocument:
+    """Return a document as it is stored; `origins` are packed (`lsr.core.origins`), or empty.
 
     Raises
     ------
     DataError
-        If the id is empty, the metadata is not JSON, or a string is not valid Unicode.
+        If the id is empty, the metadata is not JSON, a string is not valid Unicode, or `origins`
+        are not those of the vector's terms.
     """
+    if origins:
+        Origins.unpacked(origins, vector.nnz)
     if not document.doc_id:
         raise DataError("A document has an empty doc_id.", hint="Give every document its own id.")
     try:
@@ -134,4 +139,4 @@ def prepare(document: Document, vector: SparseVector) -> PreparedDocument:
         ) from error
     terms = vector.terms.astype(term_dtype(vector.size)).tobytes()
     blob = terms + vector.weights.astype("<f4").tobytes()
-    return PreparedDocument(document.doc_id, document.title, document.text, metadata, blob)
+    return PreparedDocument(document.doc_id, document.title, document.text, metadata, blob, origins)

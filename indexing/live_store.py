@@ -3,7 +3,9 @@
 ::
 
     documents   number, doc_id, title, text, metadata, crc      live documents only
-    vectors     number, vector, crc                             their sparse vectors
+    vectors     number, vector, origins, crc                    their sparse vectors, and where in
+                                                                their texts the weights come from
+                                                                (lsr.core.origins; empty if not kept)
     tombstones  number, generation                              dead numbers that a segment may hold
     segments    name, first, last, n_rows, dead, ...            the sealed segments, by number
     fields      name, type                                      metadata fields (indexing.filters_fields)
@@ -42,7 +44,7 @@ CREATE TABLE documents (
     text TEXT NOT NULL, metadata TEXT NOT NULL, crc INTEGER NOT NULL
 );
 CREATE TABLE vectors (
-    number INTEGER PRIMARY KEY, vector BLOB NOT NULL, crc INTEGER NOT NULL
+    number INTEGER PRIMARY KEY, vector BLOB NOT NULL, crc INTEGER NOT NULL, origins BLOB NOT NULL
 );
 CREATE TABLE tombstones (number INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
 CREATE INDEX tombstones_generation ON tombstones (generation);

@@ -21,8 +21,9 @@ from indexing.live_rows import (
     term_dtype,
 )
 from lsr.core.errors import ArtifactCorruptedError
+from lsr.core.origins import Origins
 from lsr.core.records import Document
-from lsr.core.sparse import Int64Array, SparseVector
+from lsr.core.sparse import Int32Array, Int64Array, SparseVector
 
 __all__ = ["ReadTransaction", "WriteTransaction"]
 
@@ -139,12 +140,27 @@ class ReadTransaction:
     def vector(self, number: int) -> SparseVector | None:
         """Return the vector of a number, or None if it is dead."""
         row = self.connection.execute(
-            "SELECT vector, crc FROM vectors WHERE number = ?", (number,)
+            "SELECT vector, origins, crc FROM vectors WHERE number = ?", (number,)
         ).fetchone()
         return None if row is None else self._vector(number, *row)
 
-    def _vector(self, number: int, blob: bytes, crc: int) -> SparseVector:
-        if checksum(number, blob) != crc:
+    def origins(self, numbers: Sequence[int]) -> dict[int, tuple[Int32Array, Origins] | None]:
+        """Return the terms of those numbers that live and where each comes from, if it was kept."""
+        found: dict[int, tuple[Int32Array, Origins] | None] = {}
+        for start in range(0, len(numbers), _VALUES_A_STATEMENT):
+            part = [int(n) for n in numbers[start : start + _VALUES_A_STATEMENT]]
+            for number, blob, packed, crc in self.connection.execute(
+                "SELECT number, vector, origins, crc FROM vectors "
+                f"WHERE number IN ({','.join('?' * len(part))})",
+                part,
+            ):
+                vector = self._vector(number, blob, packed, crc)
+                kept = (vector.terms, Origins.unpacked(packed, vector.nnz)) if packed else None
+                found[number] = kept
+        return found
+
+    def _vector(self, number: int, blob: bytes, origins: bytes, crc: int) -> SparseVector:
+        if checksum(number, blob, origins) != crc:
             raise self._damaged(f"the vector of document number {number}")
         nnz = len(blob) // (self._dtype.itemsize + 4)
         terms = np.frombuffer(blob, dtype=self._dtype, count=nnz).astype(np.int32)
@@ -154,17 +170,17 @@ class ReadTransaction:
     def rows(self, first: int, last: int) -> Iterator[LiveRow]:
         """Yield the live documents from `first` to `last`, by number, without their texts."""
         cursor = self.connection.execute(
-            "SELECT d.number, d.doc_id, d.title, d.text, d.metadata, d.crc, v.vector, v.crc "
+            "SELECT d.number, d.doc_id, d.title, d.text, d.metadata, d.crc, v.vector, v.origins, v.crc "
             "FROM documents AS d LEFT JOIN vectors AS v USING (number) "
             "WHERE d.number BETWEEN ? AND ? ORDER BY d.number",
             (first, last),
         )
-        for number, doc_id, title, text, metadata, crc, blob, vector_crc in cursor:
+        for number, doc_id, title, text, metadata, crc, blob, origins, vector_crc in cursor:
             if document_checksum(number, doc_id, title, text, metadata) != crc:
                 raise self._damaged(f"document {doc_id!r}")
             if blob is None:
                 raise self._damaged(f"the set of vectors (document {doc_id!r} has none)")
-            vector = self._vector(number, blob, vector_crc)
+            vector = self._vector(number, blob, origins, vector_crc)
             yield LiveRow(number, doc_id, json.loads(metadata), vector)
 
 
@@ -208,15 +224,15 @@ class WriteTransaction(ReadTransaction):
         """
         number = first
         n, documents_sum, vectors_sum = 0, self.next.documents_sum, self.next.vectors_sum
-        for doc_id, title, text, metadata, blob in documents:
+        for doc_id, title, text, metadata, blob, origins in documents:
             crc = document_checksum(number, doc_id, title, text, metadata)
-            vector_crc = checksum(number, blob)
+            vector_crc = checksum(number, blob, origins)
             self.connection.execute(
                 "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)",
                 (number, doc_id, title, text, metadata, crc),
             )
             self.connection.execute(
-                "INSERT INTO vectors VALUES (?, ?, ?)", (number, blob, vector_crc)
+                "INSERT INTO vectors VALUES (?, ?, ?, ?)", (number, blob, vector_crc, origins)
             )
             documents_sum += crc
             vectors_sum += vector_crc

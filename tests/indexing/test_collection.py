@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.collection import Collection, UpsertResult
+from indexing.collection import Batch, Collection, UpsertResult
 from indexing.collection_config import CollectionConfig
+from indexing.collection_copies import restore, snapshot, verify
 from indexing.exact import ExactIndex
 from lsr.core.errors import (
     ArgumentError,
@@ -27,6 +28,7 @@ from lsr.core.errors import (
     StorageError,
     VocabularyMismatchError,
 )
+from lsr.core.origins import Origins
 from lsr.core.records import Document
 from lsr.core.sparse import SparseMatrix, SparseVector
 from lsr.core.vocabulary import Vocabulary
@@ -260,6 +262,36 @@ def test_a_reader_that_slept_while_a_segment_came_died_and_went(folder: Path) ->
         live.seal()
         live.delete(["d-1"])
         assert reader.search(vector(1)).doc_ids == ["d-0", "d-2"]
+
+
+def test_origins_live_and_die_with_their_vectors(folder: Path) -> None:
+    def packed(*starts: int) -> bytes:
+        at = np.array(starts, dtype=np.int32)
+        return Origins(at, at + 4).packed(np.array([0, len(starts)]))[0]
+
+    path = folder / "live"
+    docs = documents(0, 3)
+    with create(path) as live:
+        live.upsert(docs[:2], [vector(1, 2), vector(3)], origins=[packed(7, 0), b""])
+        live.load([Batch(docs[2:], SparseMatrix.from_rows([vector(4)], N_TERMS), [packed(5)])])
+        with pytest.raises(DataError, match="Packed origins of 1 terms"):
+            live.upsert(docs[:1], [vector(1)], origins=[packed(7, 0)])
+        with pytest.raises(DataError, match="1 documents but 2 origins"):
+            live.upsert(docs[:1], [vector(1)], origins=[b"", b""])
+    snapshot(path, folder / "copy")
+    with restore(folder / "copy", folder / "again") as live:
+        first, second, third, none = live.documents_with_origins(["d-0", "d-1", "d-2", "d-9"])
+        assert none is None
+        assert first is not None and first[1] is not None and first[0] == docs[0]
+        assert first[1][0].tolist() == [1, 2]
+        assert first[1][1].starts.tolist() == [7, 0]
+        assert first[1][1].ends.tolist() == [11, 4]
+        assert second == (docs[1], None)
+        assert third is not None and third[1] is not None
+        assert third[1][1].starts.tolist() == [5]
+        live.upsert(docs[:1], [vector(2)])
+        assert live.documents_with_origins(["d-0"]) == [(docs[0], None)]
+    assert verify(folder / "again") == []
 
 
 def test_folders_of_replaced_segments_stay_while_somebody_reads_them(folder: Path) -> None:
