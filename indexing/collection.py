@@ -102,6 +102,7 @@ class Collection(CollectionKeeper):
         encoder: str,
         idf: str,
         query_encoder: Path | None = None,
+        document_encoder: Mapping[str, str] | None = None,
         background: bool = True,
         n_threads: int | None = None,
     ) -> Collection:
@@ -121,6 +122,9 @@ class Collection(CollectionKeeper):
             Which side's weights carry the idf.
         query_encoder : Path, optional
             Folder with the query side of the encoder, copied.
+        document_encoder : mapping, optional
+            ``name`` and ``fingerprint`` of what a service encodes documents with; kept in the
+            manifest.
         background, n_threads
             As in `open`.
 
@@ -144,6 +148,7 @@ class Collection(CollectionKeeper):
                 "vocabulary_fingerprint": vocabulary.fingerprint,
                 "encoder": encoder,
                 "idf": idf,
+                **({"document_encoder": dict(document_encoder)} if document_encoder else {}),
             },
             config=config.model_dump(mode="json"),
             config_hash=config_hash(config),
@@ -277,13 +282,13 @@ class Collection(CollectionKeeper):
         """Return the rows of a write in stored form; of two with one id the later."""
         if len(vectors) != len(documents):
             raise DataError(f"{len(documents)} documents but {len(vectors)} vectors.")
+        if origins is not None and len(origins) != len(documents):
+            raise DataError(f"{len(documents)} documents but {len(origins)} origins.")
         if not isinstance(vectors, SparseMatrix):
             vectors = SparseMatrix.from_rows(vectors, self.vocabulary_size)
         if vectors.size != self.vocabulary_size:
             raise DataError(
                 f"The vectors have {vectors.size} columns, the collection {self.vocabulary_size}."
-        if origins is not None and len(origins) != len(documents):
-            raise DataError(f"{len(documents)} documents but {len(origins)} origins.")
             )
         vectors.check()
         last = {document.doc_id: at for at, document in enumerate(documents)}

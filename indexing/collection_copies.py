@@ -51,7 +51,7 @@ from lsr.core.errors import (
 )
 from lsr.core.manifest import Manifest
 
-__all__ = ["Repairs", "repair", "restore", "snapshot", "verify"]
+__all__ = ["SNAPSHOT_FORMAT", "Repairs", "repair", "restore", "snapshot", "verify"]
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ from lsr.core.config import Config
 from lsr.core.records import Document
 from lsr.core.sparse import SparseVector
 from lsr.core.vocabulary import Vocabulary
-from lsr.encoders.base import Encoder
 from serving.engine import Engine
 from serving.results import Answer, EncodedText, Hit, Times
 from serving.schemas import (
@@ -178,12 +177,12 @@ def index_info(engine: Engine) -> IndexInfo:
         vocabulary_size=len(engine.vocabulary),
         encoder=encoder.name if encoder is not None else None,
         has_documents=source.has_documents,
-        encodes_documents=isinstance(encoder, Encoder),
+        encodes_documents=engine.document_encoder is not None,
         updatable=source.updatable,
         fields=source.fields,
         parameters=_parameters(source.params_model),
         examples=list(engine.examples),
-        bytes=source.bytes(),
+        bytes=sum(source.bytes_by_part().values()),
         created=source.created,
     )
 

@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from lsr.core.manifest import lsr_version
 from serving import http_errors, middleware
 from serving.engine import Engine
-from serving.routes import documents, health, indexes, search
+from serving.routes import collections, documents, health, indexes, search, tasks
 from serving.service import Service
 from serving.settings import IndexSource, ServeSettings
 
@@ -85,7 +85,7 @@ def create_app(
     app.state.service = service
     if service.keys is not None:
         _document_keys(app)
-    for module in (search, indexes, documents, health):
+    for module in (search, indexes, documents, collections, tasks, health):
         app.include_router(module.router)
     _add_pages(app)
     http_errors.install(app)

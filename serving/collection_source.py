@@ -55,9 +55,9 @@ class CollectionSource:
         model: type[Config] | None = layout_class(self.layout).params_model
         return model
 
-    def bytes(self) -> int:
-        """Return the size of the segments' arrays."""
-        return sum(int(segment["bytes"]) for segment in self.collection.stats()["segments"])
+    def bytes_by_part(self) -> dict[str, int]:
+        """Return the sizes of the segments' arrays."""
+        return {s["name"]: int(s["bytes"]) for s in self.collection.stats()["segments"]}
 
     def params_for(self, target_recall: float) -> Config | None:
         """Raise ArgumentError: what is measured on one state says nothing of the next."""
@@ -121,28 +121,17 @@ class CollectionSource:
         self, query: SparseVector, doc_id: str, k: int, *, params: Config | None = None
     ) -> tuple[str, str]:
         """Return why a document is or is not among the best `k`: a code and a sentence."""
-        found = self.collection.search(query, k, params=params)
-        score = query.dot(self.collection.vector(doc_id))
-        if doc_id in found.doc_ids:
-            rank = found.doc_ids.index(doc_id) + 1
-            return "found", f"It is found, at rank {rank} with score {score:.6g}."
-        if score == 0:
-            return "no_shared_term", "The document has none of the query's terms."
-        last = float(found.scores[-1]) if len(found) == k else 0.0
-        if score <= last:
-            return (
-                "below_kth_score",
-                f"Its score {score:.6g} is below {last:.6g}, the score at rank {k}.",
-            )
-        message = (
-            f"Its score {score:.6g} reaches {last:.6g}, but the approximate search of its segment "
-            "did not come to it."
-        )
-        return "block_not_visited", message
+        absence = self.collection.why_not(query, doc_id, k, params=params)
+        return absence.reason, absence.message
 
-    def upsert(self, documents: Sequence[Document], vectors: SparseMatrix) -> UpsertResult:
+    def upsert(
+        self,
+        documents: Sequence[Document],
+        vectors: SparseMatrix,
+        origins: Sequence[bytes] | None = None,
+    ) -> UpsertResult:
         """Add documents, or replace those of the same id: all of them, durably, or none."""
-        return self.collection.upsert(documents, vectors)
+        return self.collection.upsert(documents, vectors, origins=origins)
 
     def delete(self, doc_ids: Iterable[str]) -> int:
         """Delete the documents of those ids that live; return how many."""

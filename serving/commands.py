@@ -150,11 +150,26 @@ def explain(
 
 def serve(
     indexes: Annotated[
-        list[Path], typer.Argument(metavar="INDEX...", help="Index folders.", show_default=False)
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="[INDEX...]", help="Index folders and collections.", show_default=False
+        ),
+    ] = None,
     names: Annotated[
         list[str] | None,
         typer.Option("--name", help="Serve the first, second … index as [default: its folder]."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Folder of the collections made over HTTP, and of snapshots."),
+    ] = None,
+    encoders: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--encoder",
+            metavar="[NAME=]PATH",
+            help="An encoder that collections may be made with.",
+        ),
     ] = None,
     host: Annotated[
         str | None, typer.Option(help="Address [default: LSR_SERVE_HOST, else 127.0.0.1].")
@@ -187,9 +202,11 @@ def serve(
     """Serve indexes and live collections over HTTP, with a page for people at /.
 
     Example: `lsr serve scifact.index --port 8000`, then
-    `curl 'http://127.0.0.1:8000/v1/indexes/scifact.index/search?q=vitamin+D&k=3'`
+    `curl 'http://127.0.0.1:8000/v1/indexes/scifact.index/search?q=vitamin+D&k=3'`; or
+    `lsr serve --data lsr-data --encoder splade=models/splade` to make collections over HTTP.
     """
     from lsr.core import console
+    from lsr.core.errors import ConfigError
     from lsr.core.settings import load_settings
     from serving import server
     from serving.settings import ServeSettings, name_indexes
@@ -199,6 +216,8 @@ def serve(
         ServeSettings,
         host=host,
         port=port,
+        data=data,
+        encoders=tuple(encoders) if encoders else None,
         keys_file=keys_file,
         allow_remote=allow_remote or None,
         allowed_hosts=tuple(allowed_hosts) if allowed_hosts else None,
@@ -209,7 +228,12 @@ def serve(
     )
     if settings.access_log:
         console.configure_lines("serving.access")
-    sources = name_indexes(indexes, names or [])
+    if not indexes and settings.data is None:
+        raise ConfigError(
+            "There is nothing to serve: neither an index nor a data folder was given.",
+            hint="Pass index folders, or --data DIR to make collections over HTTP.",
+        )
+    sources = name_indexes(indexes or [], names or [])
     bound = server.bind(settings.host, settings.port)
     url = server.url_of(bound)
     result = {"url": url, "indexes": [source.name for source in sources]}

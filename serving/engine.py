@@ -22,6 +22,7 @@ from lsr.core.sparse import SparseVector
 from lsr.core.vocabulary import Vocabulary
 from lsr.encoders.base import Encoder, QueryEncoder
 from lsr.encoders.loading import load_encoder
+from serving.encoding import DocumentEncoder
 from serving.highlight import find_highlights
 from serving.queries import QueryEdits, QueryInput, QueryReader
 from serving.results import Answer, Comparison, Detail, EncodedText, Hit, Times
@@ -48,6 +49,8 @@ class Engine:
     ----------
     queries : QueryReader
         Makes the vectors that are searched for.
+    document_encoder : DocumentEncoder or None
+        Encodes documents; the query's own encoder where that has both sides.
     query_ms : float
         What encoding one query takes, measured by `warm_up`; 0 before.
 
@@ -75,6 +78,9 @@ class Engine:
             )
         self.examples = tuple(examples)
         self.queries = QueryReader(encoder, opened.vocabulary, index=self.name)
+        self.document_encoder: DocumentEncoder | None = (
+            encoder if isinstance(encoder, Encoder) else None
+        )
         self.query_ms = 0.0
         self._source = opened
 
@@ -360,6 +366,22 @@ class Engine:
         explanation = source.explain(vector, doc_id)
         return explanation, *source.why_not(vector, doc_id, k, params=params)
 
+    def require_document_encoder(self) -> DocumentEncoder:
+        """Return what encodes documents.
+
+        Raises
+        ------
+        ArgumentError
+            If only the query side is here, or nothing.
+        """
+        if self.document_encoder is None:
+            raise ArgumentError(
+                f"The index {self.name!r} has no document encoder here.",
+                hint="Send each document's `vector`, or encode with `lsr encode`; a service is "
+                "given encoders with --encoder NAME=PATH.",
+            )
+        return self.document_encoder
+
     def shown_in(self, doc_id: str) -> frozenset[int] | None:
         """Return the terms that a document's text shows; None if that cannot be known here."""
         source = self._source
@@ -382,13 +404,8 @@ class Engine:
         encoder = self.queries.require_encoder()
         if side == "query":
             matrix = encoder.encode_queries([text])
-        elif isinstance(encoder, Encoder):
-            matrix = encoder.encode_documents([text])
         else:
-            raise ArgumentError(
-                f"The index {self.name!r} carries only the query side of {encoder.name!r}.",
-                hint="Encode documents with `lsr encode`, or look at the query side.",
-            )
+            matrix = self.require_document_encoder().encode_documents([text])
         spans: dict[int, list[tuple[int, int]]] = {}
         for span in encoder.spans(text):
             spans.setdefault(span.term, []).append((span.start, span.end))

@@ -35,6 +35,11 @@ logger = logging.getLogger(__name__)
 STATUS_BY_ERROR: tuple[tuple[type[LsrError], int], ...] = (
     # The first that fits decides: leaves stand before their groups.
     (errors.IndexNotFoundError, 404),
+    (errors.SnapshotNotFoundError, 404),
+    (errors.TaskNotFoundError, 404),
+    (errors.IndexExistsError, 409),
+    (errors.SnapshotExistsError, 409),
+    (errors.TaskNotCancellableError, 409),
     (errors.DocumentNotFoundError, 404),
     (errors.AuthenticationError, 401),
     (errors.ForbiddenError, 403),
@@ -42,6 +47,7 @@ STATUS_BY_ERROR: tuple[tuple[type[LsrError], int], ...] = (
     (errors.BackPressureError, 429),
     (errors.OverloadedError, 503),
     (errors.NotReadyError, 503),
+    (errors.IndexUnavailableError, 503),
     (errors.RequestError, 422),
     (errors.QueryError, 422),
     (errors.ArgumentError, 422),
@@ -63,6 +69,7 @@ _EXAMPLES = {
     401: ("key_missing", "This service needs an API key."),
     403: ("role_missing", "The key 'page' has the role read, this needs write."),
     404: ("index_not_found", "No index is called 'wiky'. Did you mean 'wiki'?"),
+    409: ("index_exists", "An index is called 'wiki' already."),
     413: ("body_too_large", "The body is larger than 4,194,304 bytes."),
     421: ("host_not_allowed", "This service does not answer to the host 'evil.example'."),
     422: ("request_invalid", "k: Input should be greater than or equal to 1 (got 0)"),
@@ -74,7 +81,8 @@ _MEANING = {
     400: "The body is not JSON.",
     401: "No API key, or an unknown one.",
     403: "The key lacks the role.",
-    404: "No such index or document.",
+    404: "No such index, document, snapshot or task.",
+    409: "The name is taken, or it is too late.",
     413: "The body is too large.",
     421: "Asked through a host name that the service does not answer to.",
     422: "A value breaks a rule.",
@@ -152,8 +160,8 @@ def _methods(request: Request) -> set[str]:
     """Return the methods that the API's document lists for the request's path."""
     found: set[str] = set()
     for path, operations in request.app.openapi()["paths"].items():
-        # Only the last part of a path may hold slashes (document identifiers).
-        pattern = re.sub(r"\{\w+\}$", ".+", path)
+        # Only document identifiers may hold slashes.
+        pattern = path.replace("{doc_id}", ".+")
         pattern = re.sub(r"\{\w+\}", "[^/]+", pattern)
         if re.fullmatch(pattern, request.url.path):
             found |= {method.upper() for method in operations}

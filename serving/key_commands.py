@@ -73,7 +73,7 @@ def remove(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Remove a key; a running service refuses it once it is restarted.
+    """Remove a key; a running service refuses it from then on.
 
     Example: `lsr keys remove page --file lsr-keys.json`
     """

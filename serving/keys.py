@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
+import os
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +21,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lsr.core.artifact import write_text_atomic
 from lsr.core.errors import AuthenticationError, ConfigError, ForbiddenError, near_names
 
-__all__ = ["ROLES", "ApiKey", "KeyRing", "Role"]
+__all__ = ["ROLES", "ApiKey", "KeyFile", "KeyRing", "Role"]
 
 Role: TypeAlias = Literal["read", "write", "admin"]
 ROLES: tuple[Role, ...] = ("read", "write", "admin")
 """Each role may do what those before it may."""
 
 _PREFIX = "lsr_"
+
+logger = logging.getLogger(__name__)
 
 
 class ApiKey(BaseModel):
@@ -140,6 +144,55 @@ class KeyRing:
                 hint="Use a key with that role.",
             )
         return key
+
+
+class KeyFile:
+    """The keys in a file, which may change while the service runs.
+
+    The file is looked at before each use (one system call) and read again when it has changed. While
+    it is missing or cannot be read, the keys stay as they were: an editor's half-written file must
+    neither open the service nor shut everybody out.
+
+    Parameters
+    ----------
+    path : Path
+        What ``lsr keys`` wrote.
+
+    Raises
+    ------
+    ConfigError
+        If it is not there, or not a file of keys.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stamp = self._look()
+        self._ring = KeyRing.load(path)
+
+    @property
+    def ring(self) -> KeyRing:
+        """The keys as they are now."""
+        stamp = self._look()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._ring = KeyRing.load(self.path)
+            except ConfigError as error:
+                logger.error("The API keys stay as they were: %s", error)
+            else:
+                logger.info("Read %d API keys from %s", len(self._ring.keys), self.path)
+        return self._ring
+
+    def _look(self) -> tuple[int, int, int] | None:
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def require(self, token: str | None, role: Role) -> ApiKey:
+        """Return the key that `token` is; raises as `KeyRing.require` does."""
+        return self.ring.require(token, role)
 
 
 def _hash(token: str) -> str:

@@ -47,6 +47,7 @@ __all__ = [
     "TermText",
     "TermWeight",
     "Took",
+    "UnavailableIndex",
     "Weight",
 ]
 
@@ -381,10 +382,21 @@ class IndexInfo(AnswerModel):
     created: str
 
 
+class UnavailableIndex(AnswerModel):
+    """A collection of the data folder that could not be opened."""
+
+    name: str
+    code: str
+    message: str
+
+
 class IndexList(AnswerModel):
     """All indexes of the service."""
 
     indexes: list[IndexInfo]
+    unavailable: list[UnavailableIndex] = Field(
+        default_factory=list, description="Damaged or locked ones."
+    )
 
 
 class HealthBody(AnswerModel):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from indexing.base import MAX_K
 from lsr.core.errors import ConfigError
 from lsr.core.settings import get_settings
 
@@ -50,6 +51,14 @@ class ServeSettings(BaseSettings):
         Searches that run at the same time.
     max_waiting_writes : int
         Writes to one collection that may wait; more are answered with 429 and ``Retry-After``.
+    max_inbox_bytes : int
+        What background imports may leave waiting for one collection; more is answered with 429.
+    max_depth : int
+        The deepest result that a search may ask for: ``offset + k``.
+    data : Path, optional
+        Folder of the collections that are made over HTTP, and of snapshots.
+    encoders : tuple of str
+        What collections may be made with: ``NAME=PATH``, or a path whose last part is the name.
     read_only : bool
         Open collections for reading, beside the one process that writes.
     access_log, log_queries : bool
@@ -70,13 +79,17 @@ class ServeSettings(BaseSettings):
     max_batch: int = Field(default=1000, ge=1)
     max_waiting: int = Field(default=1000, ge=1)
     max_waiting_writes: int = Field(default=32, ge=1)
+    max_inbox_bytes: int = Field(default=1 << 30, ge=1024)
+    max_depth: int = Field(default=1000, ge=1, le=MAX_K)
+    data: Path | None = None
+    encoders: Annotated[tuple[str, ...], NoDecode] = ()
     read_only: bool = False
     threads: int = Field(default_factory=lambda: get_settings().threads, ge=1, le=1024)
     access_log: bool = True
     log_queries: bool = False
     shutdown_s: int = Field(default=10, ge=0)
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "encoders", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         return tuple(filter(None, value.split(","))) if isinstance(value, str) else value

@@ -86,8 +86,8 @@ class Source(Protocol):
     def params_model(self) -> type[Config] | None:
         """The search parameters of its layout; None if it has none."""
 
-    def bytes(self) -> int:
-        """Return the size of the index's arrays."""
+    def bytes_by_part(self) -> dict[str, int]:
+        """Return the sizes of the index's arrays."""
 
     def params_for(self, target_recall: float) -> Config | None:
         """Return the tuned parameters for a recall; raises ArgumentError if there are none."""
@@ -173,9 +173,9 @@ class FolderSource:
         """The search parameters of the layout."""
         return self._index.params_model
 
-    def bytes(self) -> int:
-        """Return the size of the index's arrays."""
-        return sum(self._index.bytes_by_part().values())
+    def bytes_by_part(self) -> dict[str, int]:
+        """Return the sizes of the index's arrays."""
+        return self._index.bytes_by_part()
 
     def params_for(self, target_recall: float) -> Config | None:
         """Return the tuned parameters for a recall; None for the exact layout, which reaches all.

@@ -1,40 +1,51 @@
-"""Writing documents into a live collection: encoded, stored, acknowledged, one batch at a time.
+"""Writing documents into a live collection: encoded, stored, acknowledged.
 
-Writes run in a thread of their own, so that encoding documents takes no thread from searches.
-Only so many may wait: beyond that callers are told to come back (429), which keeps memory flat
-however fast they send.
+A write is answered when it is durable and searchable. Encoding and storing run in threads of their
+own, so that they take none from searches, and only so many writes may wait: beyond that callers are
+told to come back (429), which keeps memory flat however fast they send.
+
+A *background import* is answered before: when its documents lie in the collection's inbox, durably.
+They are encoded and stored afterwards, in small batches between which other writes have their turn.
+Order is kept where it shows: a write waits for the imports before it that hold one of its documents.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
-
-from pydantic import ValidationError
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from indexing.collection import UpsertResult
 from lsr.core.errors import (
     ArgumentError,
     BackPressureError,
-    DataError,
+    BodyTooLargeError,
+    LsrError,
     NotReadyError,
-    RequestError,
 )
 from lsr.core.sparse import SparseMatrix, SparseVector
-from lsr.encoders.base import Encoder
+from lsr.encoders.tracing import tracing
 from serving.collection_source import CollectionSource
 from serving.engine import Engine
+from serving.importing import Imported, Line, LineProblem
+from serving.inbox import Entry, Inbox
 from serving.schemas_writing import DocumentIn
+from serving.tasks import Task, TaskCancelled, Tasks
 
-__all__ = ["Imported", "LineProblem", "Writer", "collection_of", "import_lines", "upsert"]
+__all__ = ["INBOX_FOLDER", "Writer", "collection_of"]
+
+INBOX_FOLDER = "inbox"
 
 T = TypeVar("T")
-MAX_LINE_BYTES = 4 << 20
-_IMPORT_BATCH = 256
-_MAX_PROBLEMS = 1000
+logger = logging.getLogger(__name__)
+# Between two batches other writes have their turn.
+_ENCODE_BATCH = 64
+# Before a background batch that failed is tried again: doubled each time.
+_RETRY_S, _MAX_RETRY_S = 0.5, 30.0
 
 
 def collection_of(engine: Engine) -> CollectionSource:
@@ -49,195 +60,338 @@ def collection_of(engine: Engine) -> CollectionSource:
     if not isinstance(source, CollectionSource):
         raise ArgumentError(
             f"{engine.name!r} is an index folder, which does not change.",
-            hint="Documents are written to live collections: lsr index create.",
+            hint="Documents are written to live collections: POST /v1/indexes, lsr index create.",
         )
     if not source.updatable:
         raise ArgumentError(
             f"The collection {engine.name!r} is served for reading only.",
-            hint="Start the service without --read-only.",
+            hint="Write through the service that runs without --read-only.",
         )
     return source
 
 
-def upsert(engine: Engine, documents: Sequence[DocumentIn]) -> UpsertResult:
-    """Encode and write documents: all of them, durably, or none.
+@dataclass(eq=False)
+class _Pending:
+    """A background import that is not done."""
 
-    Raises
-    ------
-    ArgumentError
-        If a document has no vector and only the query side of the encoder is here.
-    DataError
-        If a document breaks a rule.
-    """
-    source = collection_of(engine)
-    texts = [document.record() for document in documents]
-    vectors: list[SparseVector | None] = [
-        None if document.vector is None else engine.queries.vector(document.vector)
-        for document in documents
-    ]
-    missing = [at for at, vector in enumerate(vectors) if vector is None]
-    if missing:
-        encoder = engine.encoder
-        if not isinstance(encoder, Encoder):
-            raise ArgumentError(
-                f"The collection {engine.name!r} has no document encoder here.",
-                hint="Send each document's `vector`, encoded with the collection's encoder.",
-            )
-        encoded = encoder.encode_documents([texts[at].content for at in missing])
-        for row, at in enumerate(missing):
-            vectors[at] = encoded.row(row)
-    rows = [vector for vector in vectors if vector is not None]
-    return source.upsert(texts, SparseMatrix.from_rows(rows, len(engine.vocabulary)))
+    entry: Entry
+    task: Task
+    problems: list[LineProblem] = field(default_factory=list)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Writer:
-    """Runs the writes of one collection, one after another.
+    """Writes to one collection; its methods are called on the event loop.
 
     Parameters
     ----------
-    name : str
-        Of the collection.
+    engine : Engine
+        Over an updatable collection.
+    tasks : Tasks
+        Where background imports are seen.
     max_waiting : int
         More waiting writes are refused with `BackPressureError`.
+    max_inbox_bytes : int
+        So much may lie in the inbox; more imports are refused with `BackPressureError`.
     """
 
-    def __init__(self, name: str, *, max_waiting: int) -> None:
-        self._name = name
+    def __init__(
+        self, engine: Engine, *, tasks: Tasks, max_waiting: int, max_inbox_bytes: int
+    ) -> None:
+        self._engine = engine
+        self._source = collection_of(engine)
+        self._tasks = tasks
         self._max_waiting = max_waiting
-        self._pending = 0
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"lsr-write-{name}")
-        self._closed = False
+        self._max_inbox_bytes = max_inbox_bytes
+        self._n_waiting = 0
+        self._encoding = ThreadPoolExecutor(1, thread_name_prefix=f"lsr-encode-{engine.name}")
+        self._storing = ThreadPoolExecutor(1, thread_name_prefix=f"lsr-write-{engine.name}")
+        self._inbox = Inbox(self._source.path / INBOX_FOLDER)
+        self._pending: list[_Pending] = []
+        self._arriving_bytes = 0
+        self._draining: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
 
     @property
     def pending(self) -> int:
         """Writes that run or wait."""
-        return self._pending
+        return self._n_waiting
 
-    async def run(self, work: Callable[[], T], *, patient: bool = False) -> T:
-        """Return what `work` returns; its turn comes after the writes before it.
+    @property
+    def pending_documents(self) -> int:
+        """Documents that were taken and are not in the collection yet."""
+        return sum(p.entry.n_documents - p.task.done for p in self._pending)
+
+    @property
+    def inbox_bytes(self) -> int:
+        """What lies in the inbox, and what is arriving."""
+        return sum(p.entry.n_bytes for p in self._pending) + self._arriving_bytes
+
+    # --- writes that are answered when they are done ----------------------------------------
+
+    async def upsert(
+        self, documents: Sequence[DocumentIn], *, patient: bool = False
+    ) -> UpsertResult:
+        """Encode and write documents: all of them, durably, or none.
 
         Parameters
         ----------
-        work : callable
-            Runs in the writer's thread.
         patient : bool
             Wait however many wait already: for a stream that sends its next batch only then.
 
         Raises
         ------
+        ArgumentError
+            If a document has no vector and there is no document encoder.
+        DataError, QueryError
+            If a document or its vector breaks a rule.
         BackPressureError
-            If too many wait already.
+            If too many writes wait already.
         NotReadyError
             If the writer was closed.
         """
-        if self._closed:
-            raise NotReadyError("The service is shutting down.")
-        if self._pending >= self._max_waiting and not patient:
+
+        async def work() -> UpsertResult:
+            await self._turn({document.doc_id for document in documents})
+            return await self._write(documents)
+
+        return await self._counted(work, patient=patient)
+
+    async def delete(self, doc_ids: Sequence[str]) -> int:
+        """Delete the documents of those ids that live; return how many."""
+
+        async def work() -> int:
+            await self._turn(set(doc_ids))
+            return await self._run(self._storing, self._source.delete, doc_ids)
+
+        return await self._counted(work)
+
+    async def delete_where(self, filter: Any) -> int:
+        """Delete the documents that pass a filter; return how many."""
+
+        async def work() -> int:
+            await self._turn(None)
+            return await self._run(self._storing, self._source.delete_where, filter)
+
+        return await self._counted(work)
+
+    async def _counted(self, work: Callable[[], Awaitable[T]], *, patient: bool = False) -> T:
+        self._require_open()
+        if self._n_waiting >= self._max_waiting and not patient:
             raise BackPressureError(
-                f"{self._pending} writes to {self._name!r} wait already.", retry_after_s=1
+                f"{self._n_waiting} writes to {self._engine.name!r} wait already.", retry_after_s=1
             )
-        self._pending += 1
+        self._n_waiting += 1
         try:
-            # Not cancelled with its request: a write that began ends.
-            loop = asyncio.get_running_loop()
-            return await asyncio.shield(loop.run_in_executor(self._executor, work))
+            return await work()
         finally:
-            self._pending -= 1
+            self._n_waiting -= 1
 
-    def close(self) -> None:
-        """Finish what was taken; blocks."""
-        self._closed = True
-        self._executor.shutdown()
+    def _require_open(self) -> None:
+        if self._stopping.is_set():
+            raise NotReadyError("The collection is closing: the service stops, or deletes it.")
 
+    async def _turn(self, doc_ids: set[str] | None) -> None:
+        """Wait for the imports taken before that hold one of `doc_ids`; None for all of them."""
+        for pending in list(self._pending):
+            if doc_ids is None or not pending.entry.doc_ids.isdisjoint(doc_ids):
+                await pending.ended.wait()
+                self._require_open()
 
-class LineProblem(NamedTuple):
-    """A line that was not written, and why."""
+    async def _write(self, documents: Sequence[DocumentIn]) -> UpsertResult:
+        vectors, origins = await self._vectors(documents)
+        records = [document.record() for document in documents]
+        return await self._run(self._storing, self._source.upsert, records, vectors, origins)
 
-    line: int
-    message: str
+    async def _vectors(
+        self, documents: Sequence[DocumentIn]
+    ) -> tuple[SparseMatrix, list[bytes] | None]:
+        """Return the vectors that the documents bring, and the encoder's for the others.
 
+        With packed origins where the collection keeps positions.
+        """
+        positions = self._source.collection.config.positions
+        packed = [b""] * len(documents)
+        engine = self._engine
+        vectors: list[SparseVector | None] = [
+            None if document.vector is None else engine.queries.vector(document.vector)
+            for document in documents
+        ]
+        missing = [at for at, vector in enumerate(vectors) if vector is None]
+        for start in range(0, len(missing), _ENCODE_BATCH):
+            at = missing[start : start + _ENCODE_BATCH]
+            encoder = engine.require_document_encoder()
+            texts = [documents[i].record().content for i in at]
+            if positions:
+                encoded, origins = await self._run(self._encoding, tracing(encoder), texts)
+                for i, blob in zip(at, origins.packed(encoded.indptr), strict=True):
+                    packed[i] = blob
+            else:
+                encoded = await self._run(self._encoding, encoder.encode_documents, texts)
+            for row, i in enumerate(at):
+                vectors[i] = encoded.row(row)
+        rows = [vector for vector in vectors if vector is not None]
+        matrix = SparseMatrix.from_rows(rows, len(engine.vocabulary))
+        return matrix, packed if positions else None
 
-class Imported(NamedTuple):
-    """What an import did; `problems` holds the first thousand."""
+    async def _run(self, executor: Executor, work: Callable[..., T], *args: Any) -> T:
+        # Not cancelled with its request: a write that began ends.
+        loop = asyncio.get_running_loop()
+        return await asyncio.shield(loop.run_in_executor(executor, work, *args))
 
-    n_added: int
-    n_replaced: int
-    n_failed: int
-    problems: list[LineProblem]
+    # --- background imports -------------------------------------------------------------------
 
+    async def take(self, lines: AsyncIterator[Line | LineProblem]) -> Task:
+        """Put the documents of `lines` into the inbox, durably, and return the task of writing them.
 
-async def import_lines(
-    chunks: AsyncIterator[bytes], write: Callable[[list[DocumentIn]], Awaitable[UpsertResult]]
-) -> Imported:
-    """Write the documents of a stream of JSON lines, a batch at a time.
+        Parameters
+        ----------
+        lines : async iterator of Line and LineProblem
+            Documents, and problems: what cannot be used is told in the task's result.
 
-    A line that cannot be used is reported and the rest goes on; what was written stays.
-
-    Parameters
-    ----------
-    chunks : async iterator of bytes
-        The stream.
-    write : callable
-        Coroutine function that writes a batch and returns an `UpsertResult`.
-    """
-    added = replaced = failed = 0
-    problems: list[LineProblem] = []
-    batch: list[tuple[int, DocumentIn]] = []
-
-    def refuse(line: int, message: str) -> None:
-        nonlocal failed
-        failed += 1
-        if len(problems) < _MAX_PROBLEMS:
-            problems.append(LineProblem(line, message))
-
-    async def flush() -> None:
-        nonlocal added, replaced
-        if not batch:
-            return
+        Raises
+        ------
+        BackPressureError
+            If the inbox is full.
+        BodyTooLargeError
+            If the import alone would not fit.
+        ArgumentError
+            If a document has no vector and there is no document encoder.
+        """
+        self._require_open()
+        task = self._tasks.add("import", self._engine.name, interruptible=True)
+        taken = 0
+        problems: list[LineProblem] = []
         try:
-            results = [await write([document for _, document in batch])]
-        except DataError:
-            # One bad document fails its batch: find out which, one by one.
-            results = []
-            for line, document in batch:
-                try:
-                    results.append(await write([document]))
-                except DataError as error:
-                    refuse(line, str(error))
-        added += sum(result.n_added for result in results)
-        replaced += sum(result.n_replaced for result in results)
-        batch.clear()
+            with self._inbox.begin(task.id) as writing:
+                async for line in lines:
+                    if isinstance(line, LineProblem):
+                        problems.append(line)
+                        continue
+                    if line.document.vector is None:
+                        self._engine.require_document_encoder()
+                    try:
+                        writing.add(line.document)
+                    except (ValueError, RecursionError) as error:
+                        problems.append(LineProblem(line.number, f"not JSON: {error}"))
+                    self._arriving_bytes += writing.n_bytes - taken
+                    taken = writing.n_bytes
+                    self._require_room(taken)
+                entry = await asyncio.to_thread(writing.finish)
+        except BaseException:
+            task.end("failed", LsrError("The import was not taken."))
+            raise
+        finally:
+            self._arriving_bytes -= taken
+        self._accept(_Pending(entry, task, problems))
+        return task
 
-    number = 0
-    async for line in _lines(chunks):
-        number += 1
-        if not line.strip():
-            continue
-        try:
-            batch.append((number, DocumentIn.model_validate(json.loads(line))))
-        except ValidationError as error:
-            refuse(number, "; ".join(f"{_where(p)}: {p['msg']}" for p in error.errors()))
-        except (ValueError, RecursionError) as error:
-            refuse(number, f"not JSON: {error}")
-        if len(batch) >= _IMPORT_BATCH:
-            await flush()
-    await flush()
-    return Imported(added, replaced, failed, sorted(problems))
-
-
-def _where(problem: Mapping[str, Any]) -> str:
-    return ".".join(str(part) for part in problem["loc"]) or "document"
-
-
-async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    rest = b""
-    async for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line
-        if len(rest) > MAX_LINE_BYTES:
-            raise RequestError(
-                f"A line is longer than {MAX_LINE_BYTES:,} bytes.",
-                hint="Send one JSON document a line.",
+    def _require_room(self, taken: int) -> None:
+        if taken > self._max_inbox_bytes:
+            raise BodyTooLargeError(
+                f"The import is larger than the inbox: {self._max_inbox_bytes:,} bytes.",
+                hint="Send it in parts, or raise LSR_SERVE_MAX_INBOX_BYTES.",
             )
-    yield rest
+        if self.inbox_bytes > self._max_inbox_bytes:
+            raise BackPressureError(
+                f"{self.pending_documents:,} documents of {self._engine.name!r} wait already.",
+                retry_after_s=10,
+            )
+
+    def _accept(self, pending: _Pending) -> None:
+        pending.task.expect(pending.entry.n_documents, "documents")
+        self._pending.append(pending)
+        if self._draining is None or self._draining.done():
+            self._draining = asyncio.create_task(self._drain())
+
+    def resume(self) -> None:
+        """Go on with what a service that ended left in the inbox."""
+        for entry in self._inbox.entries():
+            task = self._tasks.add(
+                "import", self._engine.name, interruptible=True, task_id=entry.task_id
+            )
+            logger.info("%s: %d documents wait in the inbox", self._engine.name, entry.n_documents)
+            self._accept(_Pending(entry, task))
+
+    async def _drain(self) -> None:
+        wait = _RETRY_S
+        while self._pending and not self._stopping.is_set():
+            pending = self._pending[0]
+            pending.task.begin()
+            pending.task.done = 0
+            try:
+                done = await self._import(pending)
+            except TaskCancelled:
+                self._inbox.remove(pending.entry)
+                pending.task.end("cancelled")
+            except Exception as error:
+                # What was taken is not given up, and nothing behind it is let past.
+                logger.exception("The import %s is tried again", pending.task.id)
+                pending.task.trouble = f"{type(error).__name__}; the service's log has more"
+                await self._pause(wait)
+                wait = min(2 * wait, _MAX_RETRY_S)
+                continue
+            else:
+                if done is None:  # closed half way
+                    return
+                self._inbox.remove(pending.entry)
+                pending.task.result = done.body()
+                pending.task.end("succeeded")
+            self._pending.remove(pending)
+            pending.ended.set()
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    async def _import(self, pending: _Pending) -> Imported | None:
+        """Write an import's documents; None if the writer was closed before all were written."""
+        done = Imported(problems=pending.problems)
+        batch: list[Line] = []
+        for number, document in pending.entry.documents():
+            if document is None:
+                logger.error(
+                    "%s, line %d: it differs from its checksum", pending.entry.path, number
+                )
+                done.refuse(number, "it was damaged in the inbox: send it again")
+            else:
+                batch.append(Line(number, document))
+            if len(batch) >= _ENCODE_BATCH:
+                if not await self._import_batch(pending, batch, done):
+                    return None
+                batch = []
+        return done if await self._import_batch(pending, batch, done) else None
+
+    async def _import_batch(self, pending: _Pending, batch: list[Line], done: Imported) -> bool:
+        """Write a batch, trying again whatever may pass; return False if the writer was closed."""
+        wait = _RETRY_S
+        while batch:
+            pending.task.check()
+            if self._stopping.is_set():
+                return False
+            try:
+                await done.write(batch, self._write)
+            except LsrError as error:
+                # A full disk, an encoder that fell over: it may pass.
+                if pending.task.trouble != str(error):
+                    logger.warning("The import %s waits: %s", pending.task.id, error)
+                pending.task.trouble = str(error)
+                await self._pause(wait)
+                wait = min(2 * wait, _MAX_RETRY_S)
+                continue
+            pending.task.trouble = ""
+            pending.task.done += len(batch)
+            break
+        return True
+
+    async def close(self) -> None:
+        """Finish the writes that were taken; what lies in the inbox is done after the next start."""
+        self._stopping.set()
+        for pending in self._pending:
+            pending.ended.set()
+        while self._n_waiting:
+            await asyncio.sleep(0.01)
+        if self._draining is not None:
+            await self._draining
+        for executor in (self._encoding, self._storing):
+            await asyncio.to_thread(executor.shutdown)

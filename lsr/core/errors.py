@@ -30,6 +30,12 @@
     ├── ServiceError (RuntimeError)   service_failed
     │   ├── PortInUseError (OSError)  port_in_use
     │   ├── IndexNotFoundError (LookupError)                index_not_found
+    │   ├── IndexExistsError          index_exists          the name is taken
+    │   ├── IndexUnavailableError     index_unavailable     it is there, and cannot be opened
+    │   ├── SnapshotNotFoundError (LookupError)             snapshot_not_found
+    │   ├── SnapshotExistsError       snapshot_exists       the name is taken
+    │   ├── TaskNotFoundError (LookupError)                 task_not_found
+    │   ├── TaskNotCancellableError   task_not_cancellable  too late, or it cannot stop half way
     │   ├── RequestError (ValueError) request_invalid       a request breaks the API's rules
     │   ├── BodyTooLargeError         body_too_large
     │   ├── AuthenticationError       key_missing           no key, or an unknown one
@@ -77,7 +83,9 @@ __all__ = [
     "ExternalToolError",
     "FilterError",
     "ForbiddenError",
+    "IndexExistsError",
     "IndexNotFoundError",
+    "IndexUnavailableError",
     "LsrError",
     "MissingDependencyError",
     "ModelFormatError",
@@ -88,7 +96,11 @@ __all__ = [
     "RecordError",
     "RequestError",
     "ServiceError",
+    "SnapshotExistsError",
+    "SnapshotNotFoundError",
     "StorageError",
+    "TaskNotCancellableError",
+    "TaskNotFoundError",
     "TrainingError",
     "VocabularyMismatchError",
     "WeightError",
@@ -329,6 +341,44 @@ class IndexNotFoundError(ServiceError, LookupError):
     """The service has no index of this name."""
 
     code = "index_not_found"
+
+
+class IndexExistsError(ServiceError):
+    """The service has an index of this name already."""
+
+    code = "index_exists"
+    exit_status = 2
+
+
+class IndexUnavailableError(ServiceError):
+    """An index is there, but damaged or locked, so that it could not be opened."""
+
+    code = "index_unavailable"
+
+
+class SnapshotNotFoundError(ServiceError, LookupError):
+    """The service has no snapshot of this name."""
+
+    code = "snapshot_not_found"
+
+
+class SnapshotExistsError(ServiceError):
+    """The collection has a snapshot of this name already."""
+
+    code = "snapshot_exists"
+    exit_status = 2
+
+
+class TaskNotFoundError(ServiceError, LookupError):
+    """The service knows no task of this identifier, or has forgotten it."""
+
+    code = "task_not_found"
+
+
+class TaskNotCancellableError(ServiceError):
+    """The task has ended, or is past the point where it can stop."""
+
+    code = "task_not_cancellable"
 
 
 class RequestError(ServiceError, ValueError):

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from indexing.collection import UpsertResult
 from lsr.core.errors import DocumentNotFoundError, RequestError
+from serving.administration import task_body
+from serving.catalog import Served
 from serving.http_errors import documented
+from serving.importing import Line, LineProblem, import_lines, read_lines
 from serving.routes.shared import IndexName, json_response, log, request_id, require, service_of
+from serving.schemas_admin import TaskBody
 from serving.schemas_writing import (
     DeleteRequest,
     DeleteResponse,
-    DocumentIn,
     ImportResponse,
-    LineProblemBody,
     UpsertRequest,
     UpsertResponse,
 )
-from serving.writing import collection_of, import_lines, upsert
+from serving.writing import Writer, collection_of
 
 __all__ = ["router"]
 
@@ -30,6 +32,17 @@ router = APIRouter(
     prefix="/v1/indexes/{name}/documents", tags=["documents"], dependencies=[require("write")]
 )
 _ERRORS = documented(400, 401, 403, 404, 413, 422, 429, 503)
+_WRITES: dict[int | str, dict[str, Any]] = {
+    **_ERRORS,
+    202: {"model": TaskBody, "description": "Taken, durably; with `wait=false`."},
+}
+Wait = Annotated[
+    bool,
+    Query(
+        description="`false`: answer once the documents are durable in the collection's inbox, "
+        "with the task that encodes and writes them."
+    ),
+]
 _LINES: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -43,16 +56,29 @@ _LINES: dict[str, Any] = {
 }
 
 
-@router.post("", response_model=UpsertResponse, responses=_ERRORS, summary="Write documents")
-async def post_documents(name: IndexName, body: UpsertRequest, request: Request) -> Response:
+def _writer(served: Served) -> Writer:
+    collection_of(served.engine)
+    assert served.writer is not None, "what is updatable has a writer"
+    return served.writer
+
+
+@router.post("", response_model=UpsertResponse, responses=_WRITES, summary="Write documents")
+async def post_documents(
+    name: IndexName, body: UpsertRequest, request: Request, wait: Wait = True
+) -> Response:
     """Add documents, or replace those of the same identifiers: all of them, durably, or none.
 
-    Without a `vector` a document is encoded here. It can be found when the answer comes.
+    Without a `vector` a document is encoded here. It can be found when the answer comes; with
+    `wait=false` when the task has succeeded, which tells of documents that broke a rule.
     """
     service = service_of(request)
-    engine = service.engine(name)
     log(request, index=name, n_documents=len(body.documents))
-    result = await service.writer(engine).run(lambda: upsert(engine, body.documents))
+    with await service.use(name) as served:
+        writer = _writer(served)
+        if not wait:
+            task = await writer.take(_numbered(body))
+            return json_response(task_body(task), status=202)
+        result = await writer.upsert(body.documents)
     return json_response(
         UpsertResponse(
             n_added=result.n_added, n_replaced=result.n_replaced, request_id=request_id(request)
@@ -60,35 +86,35 @@ async def post_documents(name: IndexName, body: UpsertRequest, request: Request)
     )
 
 
+async def _numbered(body: UpsertRequest) -> AsyncIterator[Line | LineProblem]:
+    for number, document in enumerate(body.documents, 1):
+        yield Line(number, document)
+
+
 @router.post(
     "/import",
     response_model=ImportResponse,
-    responses=_ERRORS,
+    responses=_WRITES,
     summary="Write documents from JSON lines",
     openapi_extra=_LINES,
 )
-async def post_import(name: IndexName, request: Request) -> Response:
+async def post_import(name: IndexName, request: Request, wait: Wait = True) -> Response:
     """Write a stream of documents, one a line, of any length.
 
-    A line that cannot be used is reported with its number, and the rest goes on.
+    A line that cannot be used is reported with its number, and the rest goes on. With `wait=false`
+    the stream is taken as fast as it comes, up to the size of the inbox, and written afterwards.
     """
     service = service_of(request)
-    engine = service.engine(name)
-    writer = service.writer(engine)
-
-    async def write(documents: list[DocumentIn]) -> UpsertResult:
-        return await writer.run(lambda: upsert(engine, documents), patient=True)
-
-    done = await import_lines(_body(request), write)
+    with await service.use(name) as served:
+        writer = _writer(served)
+        if not wait:
+            task = await writer.take(read_lines(_body(request)))
+            log(request, index=name, n_documents=task.total)
+            return json_response(task_body(task), status=202)
+        done = await import_lines(_body(request), partial(writer.upsert, patient=True))
     log(request, index=name, n_documents=done.n_added + done.n_replaced, n_failed=done.n_failed)
     return json_response(
-        ImportResponse(
-            n_added=done.n_added,
-            n_replaced=done.n_replaced,
-            n_failed=done.n_failed,
-            problems=[LineProblemBody(line=p.line, message=p.message) for p in done.problems],
-            request_id=request_id(request),
-        )
+        ImportResponse.model_validate({**done.body(), "request_id": request_id(request)})
     )
 
 
@@ -108,14 +134,12 @@ async def post_delete(name: IndexName, body: DeleteRequest, request: Request) ->
     """Delete documents by identifier, or all that pass a filter, in one transaction."""
     if (body.doc_ids is None) == (body.filter is None):
         raise RequestError("Give either doc_ids or filter.")
-    service = service_of(request)
-    engine = service.engine(name)
-    source = collection_of(engine)
-    if body.doc_ids is not None:
-        doc_ids = body.doc_ids
-        count = await service.writer(engine).run(lambda: source.delete(doc_ids))
-    else:
-        count = await service.writer(engine).run(lambda: source.delete_where(body.filter))
+    with await service_of(request).use(name) as served:
+        writer = _writer(served)
+        if body.doc_ids is not None:
+            count = await writer.delete(body.doc_ids)
+        else:
+            count = await writer.delete_where(body.filter)
     log(request, index=name, n_documents=count)
     return json_response(DeleteResponse(n_deleted=count, request_id=request_id(request)))
 
@@ -132,11 +156,9 @@ async def delete_document(
     request: Request,
 ) -> Response:
     """Delete one document; 404 if there is none of this identifier."""
-    service = service_of(request)
-    engine = service.engine(name)
-    source = collection_of(engine)
     log(request, index=name)
-    count = await service.writer(engine).run(lambda: source.delete([doc_id]))
+    with await service_of(request).use(name) as served:
+        count = await _writer(served).delete([doc_id])
     if not count:
         raise DocumentNotFoundError(f"The collection {name!r} has no document {doc_id!r}.")
     return json_response(DeleteResponse(n_deleted=count, request_id=request_id(request)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
+from serving.administration import index_stats
 from serving.answers import document_body, index_info
 from serving.engine import Engine
 from serving.http_errors import documented
@@ -18,7 +20,8 @@ from serving.routes.shared import (
     require,
     service_of,
 )
-from serving.schemas import DocumentBody, IndexInfo, IndexList
+from serving.schemas import DocumentBody, IndexInfo, IndexList, UnavailableIndex
+from serving.schemas_admin import IndexStats
 
 __all__ = ["router"]
 
@@ -31,8 +34,15 @@ router = APIRouter(prefix="/v1/indexes", tags=["indexes"], dependencies=[require
 async def get_indexes(request: Request) -> Response:
     """Return every index of the service, by name."""
     service = service_of(request)
-    infos = await service.run(lambda: [index_info(engine) for engine in service.engines()])
-    return json_response(IndexList(indexes=infos))
+    await service.catalog.refresh()
+    with ExitStack() as held:
+        engines = [held.enter_context(served).engine for served in service.catalog.all()]
+        infos = await service.run(lambda: [index_info(engine) for engine in engines])
+    broken = [
+        UnavailableIndex(name=name, code=error.code, message=error.message)
+        for name, error in sorted(service.catalog.unavailable.items())
+    ]
+    return json_response(IndexList(indexes=infos, unavailable=broken))
 
 
 @router.get(
@@ -44,7 +54,21 @@ async def get_indexes(request: Request) -> Response:
 async def get_index(name: IndexName, request: Request) -> Response:
     """Return size, encoder and search parameters of an index."""
     service = service_of(request)
-    return json_response(await service.run(index_info, service.engine(name)))
+    with await service.use(name) as served:
+        return json_response(await service.run(index_info, served.engine))
+
+
+@router.get(
+    "/{name}/stats",
+    response_model=IndexStats,
+    responses=documented(401, 403, 404, 422, 503),
+    summary="Counts and sizes of an index",
+)
+async def get_stats(name: IndexName, request: Request) -> Response:
+    """Return documents, bytes by part, and of a collection segments, head and pending writes."""
+    service = service_of(request)
+    with await service.use(name) as served:
+        return json_response(await service.run(index_stats, served))
 
 
 @router.get(
@@ -60,9 +84,9 @@ async def get_document(
 ) -> Response:
     """Return a stored document with its metadata."""
     service = service_of(request)
-    engine = service.engine(name)
     log(request, index=name)
-    return json_response(await service.run(_document, engine, doc_id))
+    with await service.use(name) as served:
+        return json_response(await service.run(_document, served.engine, doc_id))
 
 
 def _document(engine: Engine, doc_id: str) -> bytes:

@@ -99,15 +99,20 @@ async def get_search(
 
 async def _search(name: str, body: SearchRequest, request: Request) -> Response:
     service = service_of(request)
-    engine = service.engine(name)
-    vector, encode_ms = None, 0.0
-    if isinstance(body.query, str):
-        started = time.perf_counter()
-        vector = await service.encode_together(engine, body.query)
-        encode_ms = (time.perf_counter() - started) * 1000
-    content, times = await service.run(
-        _answer, engine, body, vector, encode_ms=encode_ms, request_id=request_id(request)
-    )
+    with await service.use(name) as served:
+        vector, encode_ms = None, 0.0
+        if isinstance(body.query, str):
+            started = time.perf_counter()
+            vector = await service.encode_together(served, body.query)
+            encode_ms = (time.perf_counter() - started) * 1000
+        content, times = await service.run(
+            _answer,
+            served.engine,
+            body,
+            vector,
+            encode_ms=encode_ms,
+            request_id=request_id(request),
+        )
     service.observe(name, times)
     log(request, index=name, k=body.k, took_ms=times.model_dump())
     if service.settings.log_queries:
@@ -164,14 +169,14 @@ def _edits(edit: QueryEdit | None) -> QueryEdits | None:
 async def post_batch(name: IndexName, body: BatchRequest, request: Request) -> Response:
     """Return the best documents of every query, in the order of the queries."""
     service = service_of(request)
-    engine = service.engine(name)
     limit = service.settings.max_batch
     if len(body.queries) > limit:
         raise RequestError(
             f"queries: at most {limit} in one batch (got {len(body.queries)})",
             hint="Send several batches, or raise LSR_SERVE_MAX_BATCH.",
         )
-    content, times = await service.run(_batch_answer, engine, body, request_id(request))
+    with await service.use(name) as served:
+        content, times = await service.run(_batch_answer, served.engine, body, request_id(request))
     service.observe(name, times)
     log(request, index=name, k=body.k, n_queries=len(body.queries), took_ms=times.model_dump())
     return json_response(content)
@@ -208,9 +213,11 @@ def _batch_answer(engine: Engine, body: BatchRequest, request_id: str) -> tuple[
 async def post_explain(name: IndexName, body: ExplainRequest, request: Request) -> Response:
     """Return what each term gives to the score of one document, found by the query or not."""
     service = service_of(request)
-    engine = service.engine(name)
     log(request, index=name)
-    return json_response(await service.run(_explain_answer, engine, body, request_id(request)))
+    with await service.use(name) as served:
+        return json_response(
+            await service.run(_explain_answer, served.engine, body, request_id(request))
+        )
 
 
 def _explain_answer(engine: Engine, body: ExplainRequest, request_id: str) -> bytes:
@@ -248,9 +255,11 @@ def _explain_answer(engine: Engine, body: ExplainRequest, request_id: str) -> by
 async def post_encode(name: IndexName, body: EncodeRequest, request: Request) -> Response:
     """Return the terms of a text, their weights, and which pieces of the text show them."""
     service = service_of(request)
-    engine = service.engine(name)
     log(request, index=name)
-    return json_response(await service.run(_encode_answer, engine, body, request_id(request)))
+    with await service.use(name) as served:
+        return json_response(
+            await service.run(_encode_answer, served.engine, body, request_id(request))
+        )
 
 
 def _encode_answer(engine: Engine, body: EncodeRequest, request_id: str) -> bytes:

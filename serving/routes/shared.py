@@ -12,7 +12,16 @@ from serving.http_errors import request_id_of
 from serving.keys import Role
 from serving.service import Service
 
-__all__ = ["IndexName", "json_bytes", "json_response", "log", "request_id", "require", "service_of"]
+__all__ = [
+    "IndexName",
+    "authorize",
+    "json_bytes",
+    "json_response",
+    "log",
+    "request_id",
+    "require",
+    "service_of",
+]
 
 IndexName = Annotated[str, Path(max_length=256, description="Name of an index.")]
 
@@ -32,13 +41,24 @@ def require(role: Role) -> Any:
 
     # A coroutine: FastAPI sends plain functions through a thread pool.
     async def check(request: Request) -> None:
-        keys = service_of(request).keys
-        if keys is not None:
-            scheme, _, token = request.headers.get("authorization", "").partition(" ")
-            key = keys.require(token.strip() if scheme.lower() == "bearer" else None, role)
-            log(request, key=key.name)
+        authorize(request, role)
 
     return Depends(check)
+
+
+def authorize(request: Request, role: Role) -> None:
+    """Let a caller with `role` pass, and all where there are no keys.
+
+    Raises
+    ------
+    AuthenticationError, ForbiddenError
+        If the key is missing, unknown, or its role does not reach.
+    """
+    keys = service_of(request).keys
+    if keys is not None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        key = keys.require(token.strip() if scheme.lower() == "bearer" else None, role)
+        log(request, key=key.name)
 
 
 def log(request: Request, **values: object) -> None:
@@ -51,14 +71,14 @@ def json_bytes(body: BaseModel) -> bytes:
     return body.model_dump_json(exclude_unset=True).encode()
 
 
-def json_response(body: BaseModel | bytes) -> Response:
+def json_response(body: BaseModel | bytes, *, status: int = 200) -> Response:
     """Return a JSON answer.
 
     The body is serialised by pydantic directly: FastAPI's way validates an answer a second time,
     which costs more than the search.
     """
     content = body if isinstance(body, bytes) else json_bytes(body)
-    return Response(content, media_type="application/json")
+    return Response(content, status_code=status, media_type="application/json")
 
 
 def request_id(request: Request) -> str:

@@ -220,9 +220,9 @@ def test_back_pressure(collection_path: Path, monkeypatch: pytest.MonkeyPatch) -
     gate = threading.Event()
     original = Collection.upsert
 
-    def slow(self: Collection, *arguments: Any) -> Any:
+    def slow(self: Collection, *arguments: Any, **named: Any) -> Any:
         assert gate.wait(5)
-        return original(self, *arguments)
+        return original(self, *arguments, **named)
 
     monkeypatch.setattr(Collection, "upsert", slow)
     settings = ServeSettings(threads=1, max_waiting_writes=2, allowed_hosts=("t",))

@@ -1,0 +1,204 @@
+"""What the API takes and gives where indexes are made, copied, kept and deleted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from indexing.filters_fields import FieldType
+from serving.data_folder import NAME_PATTERN
+from serving.schemas import AnswerModel, RequestModel, TermText
+from serving.tasks import TaskState
+
+__all__ = [
+    "CreateRequest",
+    "DeletedResponse",
+    "EncoderList",
+    "IndexStats",
+    "RestoreRequest",
+    "SegmentStats",
+    "SnapshotInfo",
+    "SnapshotList",
+    "SnapshotRequest",
+    "TaskBody",
+    "TaskError",
+    "TaskList",
+    "WriteStats",
+]
+
+MAX_TERMS = 1_000_000
+NewName = Annotated[
+    str,
+    Field(
+        pattern=NAME_PATTERN,
+        description="1 to 64 letters, digits, '.', '_' or '-'; begins with a letter or a digit.",
+        examples=["news"],
+    ),
+]
+
+
+class CreateRequest(RequestModel):
+    """A new, empty collection: with an encoder, or for vectors that are made elsewhere."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"name": "news", "encoder": "splade-tiny", "fields": {"day": "date"}},
+                {"name": "vectors", "vocabulary": ["super", "bowl", "network"]},
+                {
+                    "name": "numbers",
+                    "vocabulary": 30522,
+                    "config": {"index": {"layout": {"kind": "clustered"}}, "seal_at": 20000},
+                },
+            ]
+        }
+    )
+
+    name: NewName
+    encoder: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=256,
+        description="Encodes queries and documents; one of GET /v1/encoders.",
+    )
+    vocabulary: (
+        Annotated[list[TermText], Field(min_length=1, max_length=MAX_TERMS)]
+        | Annotated[int, Field(ge=1, le=MAX_TERMS)]
+        | None
+    ) = Field(
+        default=None,
+        description="In place of an encoder: the tokens that vectors may name, or how many there "
+        "are, which are then called '0', '1', '2' …",
+    )
+    fields: dict[Annotated[str, Field(min_length=1, max_length=256)], FieldType] = Field(
+        default_factory=dict,
+        max_length=1000,
+        description="Types of metadata fields; others take the type of their first value.",
+        examples=[{"day": "date", "lang": "string"}],
+    )
+    config: dict[str, Any] = Field(
+        default_factory=dict,
+        max_length=32,
+        description="How the collection is built and kept: `index.layout`, `seal_at`, "
+        "`merge_factor`, `exact_below`, `max_dead_share`, `bulk_rows`.",
+        examples=[{"index": {"layout": {"kind": "clustered"}}}],
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> CreateRequest:
+        if (self.encoder is None) == (self.vocabulary is None):
+            raise ValueError("give either encoder or vocabulary")
+        return self
+
+
+class SnapshotRequest(RequestModel):
+    """A copy to take."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}, {"name": "before-import"}]})
+
+    name: NewName | None = Field(default=None, description="By default the time.")
+
+
+class RestoreRequest(RequestModel):
+    """Where a copy is to be restored to."""
+
+    name: NewName = Field(description="Of the new collection; must be free.")
+
+
+class DeletedResponse(AnswerModel):
+    """What was deleted."""
+
+    deleted: str
+    request_id: str
+
+
+class EncoderList(AnswerModel):
+    """The encoders that collections can be made with."""
+
+    encoders: list[str]
+
+
+class SegmentStats(AnswerModel):
+    """A sealed segment of a collection."""
+
+    name: str
+    layout: str
+    n_rows: int
+    n_alive: int
+    bytes: int
+
+
+class WriteStats(AnswerModel):
+    """The writing side of a collection."""
+
+    generation: int = Field(description="Writes that the collection has seen.")
+    head_documents: int = Field(description="Documents not sealed yet, searched exactly.")
+    segments: list[SegmentStats]
+    store_bytes: int
+    log_bytes: int
+    trouble: str | None = Field(description="Why maintenance does not get on, if it does not.")
+    pending_writes: int = Field(description="Writes that run or wait.")
+    pending_documents: int = Field(
+        description="Documents of background imports: durable, not in the collection yet."
+    )
+    inbox_bytes: int
+
+
+class IndexStats(AnswerModel):
+    """Counts and sizes of an index."""
+
+    name: str
+    layout: str
+    n_documents: int
+    bytes: dict[str, int] = Field(description="Of the index's arrays, by part.")
+    collection: WriteStats | None = Field(description="Null for an index that does not change.")
+
+
+class SnapshotInfo(AnswerModel):
+    """A copy of a collection."""
+
+    name: str
+    created: str
+    n_documents: int
+    generation: int
+    bytes: int
+
+
+class SnapshotList(AnswerModel):
+    """The copies of a collection, which itself need not be there any more."""
+
+    snapshots: list[SnapshotInfo]
+
+
+class TaskError(AnswerModel):
+    """Why a task failed."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class TaskBody(AnswerModel):
+    """Work that goes on after the request that began it."""
+
+    id: str
+    kind: Literal["import", "merge", "restore", "snapshot", "tune"]
+    index: str
+    state: TaskState
+    done: int = Field(description="So many units are done.")
+    total: int | None = Field(description="Of so many; null where that is not known.")
+    unit: str
+    cancellable: bool
+    trouble: str = Field(description="Why it does not get on at the moment; it is tried again.")
+    error: TaskError | None
+    result: dict[str, Any] = Field(description="What it gave, once it has succeeded.")
+    created: str
+    started: str = Field(description="Empty before.")
+    ended: str = Field(description="Empty before.")
+
+
+class TaskList(AnswerModel):
+    """The tasks that the service remembers, newest first."""
+
+    tasks: list[TaskBody]

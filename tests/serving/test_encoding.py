@@ -1,0 +1,109 @@
+"""The encoders of documents: which are allowed, where they run, what happens when they fall."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lsr.core.errors import ArgumentError, EncoderError
+from lsr.encoders.lexical import LexicalEncoder
+from lsr.encoders.loading import load_encoder
+from serving import encoding
+from serving.encoding import DocumentEncoders, named_encoders
+
+
+def test_names_of_encoders() -> None:
+    shipped = set(named_encoders(()))
+    assert "lexical" not in shipped
+    named = named_encoders(("models/splade", "news=a=b"))
+    assert {name: named[name] for name in set(named) - shipped} == {
+        "splade": "models/splade",
+        "news": "a=b",
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path, encoder: LexicalEncoder) -> Path:
+    encoder.save(tmp_path / "words")
+    return tmp_path / "words"
+
+
+@pytest.fixture(params=["thread", "process"])
+def encoders(
+    folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[DocumentEncoders]:
+    if request.param == "process":
+        monkeypatch.setattr(encoding, "_is_light", lambda source: False)
+    made = DocumentEncoders({"words": str(folder)})
+    yield made
+    made.close()
+
+
+def test_documents_are_encoded_as_by_the_encoder_itself(
+    encoders: DocumentEncoders, encoder: LexicalEncoder, tmp_path: Path
+) -> None:
+    side = encoders.save_query_side("words", tmp_path / "side", positions=False)
+    assert side == (encoder.name, encoder.fingerprint, encoder.idf)
+    assert load_encoder(tmp_path / "side").vocabulary.fingerprint == encoder.vocabulary.fingerprint
+    bound = encoders.bound("words", side.fingerprint)
+    assert bound is not None
+    texts = ["super bowl network", "", "new york"]
+    here, there = encoder.encode_documents(texts), bound.encode_documents(texts)
+    assert np.array_equal(here.terms, there.terms)
+    assert np.array_equal(here.weights, there.weights)
+    other = encoders.bound("words", "another")
+    assert other is not None
+    with pytest.raises(EncoderError, match="not the one"):
+        other.encode_documents(texts)
+    # The words of the text are all that a lexical encoder could mark.
+    with pytest.raises(ArgumentError, match="positions"):
+        encoders.save_query_side("words", tmp_path / "more", positions=True)
+
+
+def test_only_what_the_settings_name(encoders: DocumentEncoders, tmp_path: Path) -> None:
+    for name in ("wrods", str(tmp_path / "words"), "../words"):
+        assert encoders.bound(name, "") is None
+        with pytest.raises(ArgumentError, match="it has: words"):
+            encoders.save_query_side(name, tmp_path / "side", positions=False)
+
+
+def test_a_process_that_falls_is_started_again(
+    folder: Path, encoder: LexicalEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "_is_light", lambda source: False)
+    encoders = DocumentEncoders({"words": str(folder)})
+    bound = encoders.bound("words", encoder.fingerprint)
+    assert bound is not None
+    bound.encode_documents(["super"])
+    (process,) = encoders._executors["words"]._processes  # type: ignore[attr-defined]
+    os.kill(process, signal.SIGKILL)
+    with pytest.raises(EncoderError, match="ended while it worked"):
+        bound.encode_documents(["super"])
+    assert bound.encode_documents(["super"]).nnz == 1
+    encoders.close()
+
+
+def test_a_killed_service_leaves_no_process_behind(folder: Path, encoder: LexicalEncoder) -> None:
+    code = f"""
+import os, signal
+from serving import encoding
+encoding._is_light = lambda source: False
+if __name__ == "__main__":
+    encoders = encoding.DocumentEncoders({{"words": {str(folder)!r}}})
+    encoders.bound("words", {encoder.fingerprint!r}).encode_documents(["super"])
+    print(*encoders._executors["words"]._processes, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, timeout=60, check=False
+    )
+    # That `run` returned tells it: the pipe is closed, so its other end is held by nobody.
+    assert done.returncode == -signal.SIGKILL
+    assert int(done.stdout) > 0
