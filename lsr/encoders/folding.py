@@ -74,6 +74,7 @@ class FoldedEncoder:
             idf="none",
             max_length=table.max_length,
             prompt=table.prompt,
+            term_frequency=table.term_frequency,
         )
 
     @property
@@ -97,7 +98,7 @@ class FoldedEncoder:
         return "document"
 
     def encode_queries(self, texts: Sequence[str], *, batch_size: int = 32) -> SparseMatrix:
-        """Return 1 for every token with a table weight that stands in the query."""
+        """Return 1 (or its count, as the table does) for every query token with a weight."""
         return self.query.encode_queries(texts, batch_size=batch_size)
 
     def encode_documents(self, texts: Sequence[str], *, batch_size: int = 32) -> SparseMatrix:
@@ -105,7 +106,6 @@ class FoldedEncoder:
         plain = self.encoder.encode_documents(texts, batch_size=batch_size)
         return fold(plain, self._weights)
 
-    def spans(self, text: str) -> list[Span]:
     def encode_with_origins(
         self, texts: Sequence[str], *, batch_size: int = 32
     ) -> tuple[SparseMatrix, Origins]:
@@ -114,6 +114,7 @@ class FoldedEncoder:
         folded = fold(plain, self._weights)
         return folded, origins.take(places_in(plain, folded))
 
+    def spans(self, text: str) -> list[Span]:
         """Return the query side's spans."""
         return self.query.spans(text)
 

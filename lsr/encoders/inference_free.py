@@ -1,8 +1,10 @@
 """Queries without inference: a weight looked up for every token that stands in the query.
 
-``q_j = 1[token j stands in the query] · relu(weight_j)``: presence, no term frequency, special
-tokens nothing. The table is an idf table (frozen or trained), a learned score a term (Li-LSR), or
-a constant (SPLADE-doc's binary query). Numpy and ``tokenizers`` only.
+``q_j = f(tf_j) · relu(weight_j)``, special tokens nothing. The papers have presence, f(tf) = 1
+for tf > 0; BM25 counts, f(tf) = tf, which tells long queries what they are about; 1 + ln(tf) lies
+between. Queries that repeat no word are the same in all three. The table is an idf table (frozen
+or trained), a learned score a term (Li-LSR), or a constant (SPLADE-doc's binary query). Numpy and
+``tokenizers`` only.
 
 References
 ----------
@@ -26,7 +28,10 @@ from lsr.encoders.folder import EncoderFolder, write_encoder_folder
 from lsr.encoders.tables import fingerprint
 from lsr.encoders.tokenization import TextTokenizer
 
-__all__ = ["LookupQueryEncoder"]
+__all__ = ["LookupQueryEncoder", "TermFrequency"]
+
+TermFrequency = Literal["presence", "log", "count"]
+"""What a repeated query token counts: 1, 1 + ln(tf), tf."""
 
 DEFAULT_MAX_LENGTH = 512
 
@@ -48,6 +53,8 @@ class LookupQueryEncoder:
         Query tokens beyond are cut off.
     prompt : str
         Text put before every query.
+    term_frequency : {"presence", "log", "count"}
+        What a repeated token counts: 1, 1 + ln(tf), or tf.
 
     Raises
     ------
@@ -66,6 +73,7 @@ class LookupQueryEncoder:
         idf: Literal["query", "none"] = "query",
         max_length: int = DEFAULT_MAX_LENGTH,
         prompt: str = "",
+        term_frequency: TermFrequency = "presence",
     ) -> None:
         if weights.shape != (len(tokenizer.vocabulary),):
             raise ArgumentError(
@@ -78,6 +86,7 @@ class LookupQueryEncoder:
         self.weights = np.maximum(weights.astype(np.float32), 0)
         self.max_length = max_length
         self.prompt = prompt
+        self.term_frequency: TermFrequency = term_frequency
         self._name = name
         self._idf: IdfConvention = idf
 
@@ -136,6 +145,7 @@ class LookupQueryEncoder:
             idf="query" if self.idf == "query" else "none",
             max_length=self.max_length,
             prompt=self.prompt,
+            term_frequency=self.term_frequency,
         )
 
     @property
@@ -176,8 +186,11 @@ class LookupQueryEncoder:
         )
         rows = []
         for of_text in ids:
-            terms = np.unique(of_text)
+            terms, tf = np.unique(of_text, return_counts=True)
             weights = self.weights[terms]
+            if self.term_frequency != "presence" and len(terms) < len(of_text):
+                factor = 1 + np.log(tf) if self.term_frequency == "log" else tf
+                weights = weights * factor.astype(np.float32)
             keep = weights > 0
             rows.append(SparseVector(terms[keep], weights[keep], len(self.vocabulary)))
         return SparseMatrix.from_rows(rows, len(self.vocabulary))
@@ -198,7 +211,12 @@ class LookupQueryEncoder:
         )
 
     def _config(self) -> dict[str, str | int]:
-        return {"idf": self.idf, "max_length": self.max_length, "prompt": self.prompt}
+        return {
+            "idf": self.idf,
+            "max_length": self.max_length,
+            "prompt": self.prompt,
+            "term_frequency": self.term_frequency,
+        }
 
     @classmethod
     def from_folder(cls, folder: EncoderFolder) -> LookupQueryEncoder:
@@ -215,4 +233,6 @@ class LookupQueryEncoder:
             idf=config["idf"],
             max_length=int(config["max_length"]),
             prompt=str(config["prompt"]),
+            # Folders written before it was an option have presence.
+            term_frequency=config.get("term_frequency", "presence"),
         )

@@ -142,6 +142,7 @@ class _Reader:
             weights,
             idf=self.own.get("idf", "query"),
             prompt=self.query_prompt,
+            term_frequency=self.own.get("query_term_frequency", "presence"),
             **options,
         )
 

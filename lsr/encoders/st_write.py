@@ -80,7 +80,9 @@ def write_router(
             "query_max_length": query.max_length,
             "query_prompt": query.prompt,
         }
-        extra = {"idf": query.idf, "query_name": query.name}
+        extra: dict[str, Any] = {"idf": query.idf, "query_name": query.name}
+        if query.term_frequency != "presence":
+            extra["query_term_frequency"] = query.term_frequency
     else:
         structure["query"] = _write_chain(query, folder, "query", types)
         query_options = {

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lsr.core.errors import ArgumentError, ModelFormatError
+from lsr.encoders.inference_free import TermFrequency
 
 __all__ = ["LookupSide", "MaskedLMSide", "Pooling", "SparseBatch", "TermWeightSide", "saturate"]
 
@@ -36,16 +37,16 @@ class SparseBatch(NamedTuple):
         Row in the batch, vocabulary position.
     weights : float32, shape (nnz,)
         Greater than 0.
-    """
     positions : int64, shape (nnz,), optional
         The position of the text that gave the weight: the first of the largest logit. Where
         weights are summed over positions, the one with the largest share.
+    """
 
     rows: Tensor
     terms: Tensor
     weights: Tensor
-
     positions: Tensor | None = None
+
 
 class _Block(NamedTuple):
     """Logits of some rows, positions and terms, shape (rows, positions, terms)."""
@@ -365,7 +366,6 @@ class TermWeightSide(nn.Module):
             at % self.vocabulary_size,
             best[keep],
         )
-
         if positions:
             length = input_ids.shape[1]
             place_in_text = torch.arange(length, device=keys.device).repeat(len(input_ids))
@@ -374,6 +374,7 @@ class TermWeightSide(nn.Module):
             first.scatter_reduce_(0, place, place_in_text, "amin")
             found = found._replace(positions=first[keep])
         return found
+
 
 class LookupSide(nn.Module):
     """A weight a term, given to the terms that stand in the text; trainable.
@@ -386,12 +387,22 @@ class LookupSide(nn.Module):
         Terms that never get a weight.
     trainable : bool
         Let the optimiser change the weights.
+    term_frequency : {"presence", "log", "count"}
+        What a repeated token counts: 1, 1 + ln(tf), tf.
     """
 
     special: Tensor
 
-    def __init__(self, weight: Tensor, *, special_terms: Tensor, trainable: bool) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        *,
+        special_terms: Tensor,
+        trainable: bool,
+        term_frequency: TermFrequency = "presence",
+    ) -> None:
         super().__init__()
+        self.term_frequency: TermFrequency = term_frequency
         self.weight = nn.Parameter(weight.clone().float(), requires_grad=trainable)
         mask = torch.zeros(len(weight), dtype=torch.bool)
         mask[special_terms] = True
@@ -404,8 +415,10 @@ class LookupSide(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return the dense weights, shape (batch, n_terms)."""
-        present = self.weight.new_zeros(len(input_ids), len(self.weight))
-        present = present.scatter_reduce(
-            1, input_ids, attention_mask.to(present.dtype), "amax", include_self=True
-        )
-        return present * torch.relu(self.weight.masked_fill(self.special, 0))
+        tf = self.weight.new_zeros(len(input_ids), len(self.weight))
+        tf = tf.scatter_add(1, input_ids, attention_mask.to(tf.dtype))
+        if self.term_frequency == "presence":
+            tf = tf.clamp(max=1)
+        elif self.term_frequency == "log":
+            tf = torch.where(tf > 1, 1 + torch.log(tf.clamp(min=1)), tf)
+        return tf * torch.relu(self.weight.masked_fill(self.special, 0))

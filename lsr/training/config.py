@@ -152,6 +152,9 @@ class ModelConfig(Config):
         does: where the first scores spread wider than the teachers', the loss pulls all weights
         down, active terms fall away, and a term that is off everywhere gets no gradient to come
         back. With twice-saturated documents 1 pulls down, .5 is about neutral, .25 pulls up.
+    query_term_frequency : {"presence", "log", "count"}
+        What a repeated query token counts in a lookup: 1, 1 + ln(tf), tf. sentence-transformers
+        knows presence only.
     query_weights : Path, optional
         Start the lookup from a saved model's table, not from the data's idf.
     query_backbone : str, optional
@@ -171,6 +174,7 @@ class ModelConfig(Config):
     saturation: Literal["log1p", "log1p-twice"] = "log1p"
     train_query_weights: bool = True
     query_scale: float = Field(default=1.0, gt=0)
+    query_term_frequency: Literal["presence", "log", "count"] = "presence"
     query_weights: Path | None = None
     query_backbone: str | None = None
     head_width: int | None = Field(default=None, ge=1)
@@ -181,6 +185,8 @@ class ModelConfig(Config):
     def _combinations(self) -> ModelConfig:
         if self.query_backbone is not None and self.query not in ("mlm", "term-weight"):
             raise ValueError(f"query = {self.query!r} has no network for query_backbone")
+        if self.query_term_frequency != "presence" and self.query not in ("idf", "learned"):
+            raise ValueError(f"query = {self.query!r} knows query_term_frequency = 'presence' only")
         return self
 
 

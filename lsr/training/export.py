@@ -68,6 +68,7 @@ def _query(
             table.numpy(),
             name=f"{config.name}-queries",
             idf="query" if config.model.query == "idf" else "none",
+            term_frequency=config.model.query_term_frequency,
         )
     backbone = model_folder(config.model.query_backbone or config.model.backbone)
     return _neural(side, config, backbone, device)

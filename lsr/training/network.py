@@ -203,9 +203,19 @@ def build_network(
             table = idf * model.query_scale
             if model.query_weights is not None:
                 table = _saved_table(model.query_weights, size)
-            query = LookupSide(table, special_terms=terms, trainable=model.train_query_weights)
+            query = LookupSide(
+                table,
+                special_terms=terms,
+                trainable=model.train_query_weights,
+                term_frequency=model.query_term_frequency,
+            )
         case "learned":
-            query = LookupSide(torch.ones(size), special_terms=terms, trainable=True)
+            query = LookupSide(
+                torch.ones(size),
+                special_terms=terms,
+                trainable=True,
+                term_frequency=model.query_term_frequency,
+            )
         case "binary" if model.train_query_weights:
             query = ScalarSide(size, terms)
         case "binary":

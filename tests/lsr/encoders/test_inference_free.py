@@ -52,6 +52,25 @@ def test_repeats_count_once_and_case_does_not_matter(encoder: LookupQueryEncoder
     assert encoder.encode_queries(["Cat cat CAT"]) == encoder.encode_queries(["cat"])
 
 
+def test_repeats_count_by_the_chosen_function() -> None:
+    for kind, factor in (("presence", 1.0), ("log", 1 + np.log(3)), ("count", 3.0)):
+        encoder = LookupQueryEncoder(TOKENIZER, np.abs(table()), term_frequency=kind)
+        once = encoder.encode_queries(["cat"]).row(0)
+        thrice = encoder.encode_queries(["Cat cat CAT"]).row(0)
+        np.testing.assert_array_equal(thrice.terms, once.terms)
+        np.testing.assert_allclose(thrice.weights, once.weights * factor, rtol=1e-6)
+
+
+def test_the_function_of_repeats_is_saved_and_part_of_the_fingerprint(tmp_path: Path) -> None:
+    encoder = LookupQueryEncoder(TOKENIZER, table(), term_frequency="log")
+    encoder.save_query_side(tmp_path / "log")
+    again = load_encoder(tmp_path / "log")
+    assert again.encode_queries(["cat cat"]) == encoder.encode_queries(["cat cat"])
+    assert again.fingerprint == encoder.fingerprint
+    assert encoder.fingerprint != LookupQueryEncoder(TOKENIZER, table()).fingerprint
+    assert encoder.resized(SIZE + 3).term_frequency == "log"
+
+
 def test_many_queries_are_each_alone(encoder: LookupQueryEncoder) -> None:
     whole = encoder.encode_queries([*TEXTS, ""])
     for row, text in zip(whole, [*TEXTS, ""], strict=True):

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -146,6 +147,18 @@ def test_a_lookup_side_is_the_table_of_the_tokens_present() -> None:
     assert side.vocabulary_size == 5
     frozen = torch_sides.LookupSide(weight, special_terms=torch.tensor([0]), trainable=False)
     assert not frozen.weight.requires_grad
+
+
+@pytest.mark.parametrize(("kind", "factor"), [("log", 1 + math.log(2)), ("count", 2.0)])
+def test_a_lookup_side_counts_repeats_when_asked(
+    kind: Literal["log", "count"], factor: float
+) -> None:
+    weight = torch.tensor([5.0, 1.0, -2.0, 3.0])
+    side = torch_sides.LookupSide(
+        weight, special_terms=torch.tensor([0]), trainable=True, term_frequency=kind
+    )
+    out = side(torch.tensor([[0, 1, 1, 3]]), torch.tensor([[1, 1, 1, 1]]))
+    assert out[0].tolist() == pytest.approx([0, factor, 0, 3])
 
 
 def test_empty_texts_give_empty_rows(encoder: MaskedLMEncoder) -> None:

@@ -146,6 +146,22 @@ def test_inference_free_folders_of_ours(masked_lm_path: Path, tmp_path: Path) ->
     assert again.query.fingerprint == mine.query.fingerprint
 
 
+def test_the_function_of_repeats_stays_with_the_folder(
+    masked_lm_path: Path, tmp_path: Path
+) -> None:
+    mine = composed(masked_lm_path)
+    assert isinstance(mine.query, LookupQueryEncoder)
+    mine.query.term_frequency = "count"
+    mine.save(tmp_path / "model")
+    again = load_encoder(tmp_path / "model", **CPU)
+    repeats = [f"{text} {text}" for text in TEXTS if text]
+    assert again.encode_queries(repeats) == mine.encode_queries(repeats)
+    # sentence-transformers knows presence only: there, repeats are lost.
+    plain = composed(masked_lm_path).encode_queries(repeats)
+    theirs = st.SparseEncoder(str(tmp_path / "model"), device="cpu").encode_query(repeats)
+    np.testing.assert_allclose(theirs.to_dense().numpy(), plain.to_scipy().toarray(), atol=1e-4)
+
+
 def test_two_models_of_ours(masked_lm_path: Path, tmp_path: Path) -> None:
     small = tiny_masked_lm(tmp_path / "small", seed=5, num_hidden_layers=1)
     mine = ComposedEncoder(
