@@ -34,19 +34,13 @@ class LineProblem(NamedTuple):
 
 
 class Imported:
-    """What an import did; `problems` holds the first thousand.
+    """What an import did; `problems` holds the first thousand."""
 
-    Parameters
-    ----------
-    problems : sequence of LineProblem
-        Found before anything was written.
-    """
-
-    def __init__(self, problems: Sequence[LineProblem] = ()) -> None:
+    def __init__(self) -> None:
         self.n_added = 0
         self.n_replaced = 0
-        self.n_failed = len(problems)
-        self.problems = list(problems[:_MAX_PROBLEMS])
+        self.n_failed = 0
+        self.problems: list[LineProblem] = []
 
     def refuse(self, line: int, message: str) -> None:
         """Note a line that is not written."""

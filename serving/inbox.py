@@ -9,19 +9,23 @@ writing a document twice changes nothing, and nothing that came later was let pa
 from __future__ import annotations
 
 import json
+import logging
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 from indexing.live_checks import sync
 from lsr.core.artifact import storage_errors
+from serving.importing import Line, LineProblem
 from serving.schemas_writing import DocumentIn
 
 __all__ = ["Entry", "EntryWriter", "Inbox"]
 
 _SUFFIX = ".jsonl"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +46,27 @@ class Entry:
     n_bytes: int
     doc_ids: frozenset[str] = field(repr=False)
 
-    def documents(self) -> Iterator[tuple[int, DocumentIn | None]]:
-        """Yield line numbers and documents; None for a line that differs from its checksum."""
+    def lines(self) -> Iterator[Line | LineProblem]:
+        """Yield the documents, and the problems found when they were taken, in their order.
+
+        A line that differs from its checksum is a problem too; its number is the inbox's.
+        """
         with open(self.path, "rb") as stream:
-            for number, line in enumerate(stream, 1):
-                content = _checked(line)
+            for at, raw in enumerate(stream, 1):
+                content = _checked(raw)
                 if content is None:
-                    yield number, None
+                    logger.error("%s, line %d differs from its checksum", self.path, at)
+                    yield LineProblem(at, "it was damaged in the inbox: send it again")
+                    continue
+                number, told = json.loads(content)
+                if isinstance(told, str):
+                    yield LineProblem(number, told)
                 else:
-                    yield number, DocumentIn.model_validate(json.loads(content))
+                    yield Line(number, DocumentIn.model_validate(told))
 
 
-def _checked(line: bytes) -> bytes | None:
-    told, _, content = line.rstrip(b"\n").partition(b" ")
+def _checked(raw: bytes) -> bytes | None:
+    told, _, content = raw.rstrip(b"\n").partition(b" ")
     return content if told == b"%08x" % zlib.crc32(content) else None
 
 
@@ -72,13 +84,23 @@ class EntryWriter:
             inbox.path.mkdir(exist_ok=True)
             self._stream: BinaryIO = open(self._temporary, "wb")  # closed by finish or abort
 
-    def add(self, document: DocumentIn) -> None:
-        """Write one document; raises ValueError or RecursionError if it cannot be."""
-        content = json.dumps(document.model_dump(exclude_unset=True), allow_nan=False).encode()
+    def add(self, line: Line | LineProblem) -> None:
+        """Write one document, or why there is none; a document that is no JSON becomes a problem."""
+        if isinstance(line, Line):
+            try:
+                self._write([line.number, line.document.model_dump(exclude_unset=True)])
+            except (ValueError, RecursionError) as error:
+                line = LineProblem(line.number, f"not JSON: {error}")
+            else:
+                self._doc_ids.add(line.document.doc_id)
+                self._n_documents += 1
+                return
+        self._write([line.line, line.message])
+
+    def _write(self, told: list[Any]) -> None:
+        content = json.dumps(told, allow_nan=False).encode()
         with storage_errors(self._inbox.path, "inbox"):
             self.n_bytes += self._stream.write(b"%08x %s\n" % (zlib.crc32(content), content))
-        self._doc_ids.add(document.doc_id)
-        self._n_documents += 1
 
     def finish(self) -> Entry:
         """Make it durable and return it: from now on it will be written, after those before it."""
@@ -125,13 +147,15 @@ class Inbox:
         for path in sorted(self.path.glob(f"*{_SUFFIX}")):
             number, _, task_id = path.name.removesuffix(_SUFFIX).partition("-")
             self._next = max(self._next, int(number) + 1)
-            doc_ids, n_lines = set(), 0
+            doc_ids = []
             with open(path, "rb") as stream:
-                for line in stream:
-                    n_lines += 1
-                    if content := _checked(line):
-                        doc_ids.add(json.loads(content)["doc_id"])
-            found.append(Entry(path, task_id, n_lines, path.stat().st_size, frozenset(doc_ids)))
+                for raw in stream:
+                    if content := _checked(raw):
+                        _, told = json.loads(content)
+                        if not isinstance(told, str):
+                            doc_ids.append(told["doc_id"])
+            size = path.stat().st_size
+            found.append(Entry(path, task_id, len(doc_ids), size, frozenset(doc_ids)))
         return found
 
     def begin(self, task_id: str) -> EntryWriter:

@@ -76,7 +76,6 @@ class _Pending:
 
     entry: Entry
     task: Task
-    problems: list[LineProblem] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -261,19 +260,12 @@ class Writer:
         self._require_open()
         task = self._tasks.add("import", self._engine.name, interruptible=True)
         taken = 0
-        problems: list[LineProblem] = []
         try:
             with self._inbox.begin(task.id) as writing:
                 async for line in lines:
-                    if isinstance(line, LineProblem):
-                        problems.append(line)
-                        continue
-                    if line.document.vector is None:
+                    if isinstance(line, Line) and line.document.vector is None:
                         self._engine.require_document_encoder()
-                    try:
-                        writing.add(line.document)
-                    except (ValueError, RecursionError) as error:
-                        problems.append(LineProblem(line.number, f"not JSON: {error}"))
+                    writing.add(line)
                     self._arriving_bytes += writing.n_bytes - taken
                     taken = writing.n_bytes
                     self._require_room(taken)
@@ -283,7 +275,7 @@ class Writer:
             raise
         finally:
             self._arriving_bytes -= taken
-        self._accept(_Pending(entry, task, problems))
+        self._accept(_Pending(entry, task))
         return task
 
     def _require_room(self, taken: int) -> None:
@@ -346,16 +338,13 @@ class Writer:
 
     async def _import(self, pending: _Pending) -> Imported | None:
         """Write an import's documents; None if the writer was closed before all were written."""
-        done = Imported(problems=pending.problems)
+        done = Imported()
         batch: list[Line] = []
-        for number, document in pending.entry.documents():
-            if document is None:
-                logger.error(
-                    "%s, line %d: it differs from its checksum", pending.entry.path, number
-                )
-                done.refuse(number, "it was damaged in the inbox: send it again")
-            else:
-                batch.append(Line(number, document))
+        for line in pending.entry.lines():
+            if isinstance(line, LineProblem):
+                done.refuse(line.line, line.message)
+                continue
+            batch.append(line)
             if len(batch) >= _ENCODE_BATCH:
                 if not await self._import_batch(pending, batch, done):
                     return None

@@ -140,6 +140,7 @@ def test_nothing_without_a_key(
         for path, methods in described.items():
             for method, operation in methods.items():
                 target = path.replace("{name}", "toy").replace("{doc_id}", "bowl")
+                target = target.replace("{task_id}", "x").replace("{snapshot}", "x")
                 body = bodies.get(path.rsplit("/", 1)[1]) if method == "post" else None
                 if path in OPEN_PATHS:
                     assert client.request(method, target).status_code == 200
@@ -165,6 +166,99 @@ def test_nothing_without_a_key(
                 assert response.status_code in (200, 404, 422), (method, path, response.text)
         assert tried >= 13
         assert client.get("/").status_code == 200
+
+
+NEEDED = {
+    "GET /metrics": "read",
+    "GET /v1/encoders": "read",
+    "GET /v1/indexes": "read",
+    "POST /v1/indexes": "admin",
+    "GET /v1/indexes/{name}": "read",
+    "DELETE /v1/indexes/{name}": "admin",
+    "GET /v1/indexes/{name}/documents/{doc_id}": "read",
+    "DELETE /v1/indexes/{name}/documents/{doc_id}": "write",
+    "POST /v1/indexes/{name}/documents": "write",
+    "POST /v1/indexes/{name}/documents/delete": "write",
+    "POST /v1/indexes/{name}/documents/import": "write",
+    "POST /v1/indexes/{name}/encode": "read",
+    "POST /v1/indexes/{name}/explain": "read",
+    "POST /v1/indexes/{name}/merge": "admin",
+    "GET /v1/indexes/{name}/search": "read",
+    "POST /v1/indexes/{name}/search": "read",
+    "POST /v1/indexes/{name}/search/batch": "read",
+    "GET /v1/indexes/{name}/snapshots": "admin",
+    "POST /v1/indexes/{name}/snapshots": "admin",
+    "DELETE /v1/indexes/{name}/snapshots/{snapshot}": "admin",
+    "POST /v1/indexes/{name}/snapshots/{snapshot}/restore": "admin",
+    "GET /v1/indexes/{name}/stats": "read",
+    "GET /v1/tasks": "write",
+    "GET /v1/tasks/{task_id}": "write",
+    "POST /v1/tasks/{task_id}/cancel": "write",
+}
+
+
+def test_each_route_needs_its_role(
+    index_path: Path, tmp_path: Path, ring: tuple[KeyRing, dict[str, str]]
+) -> None:
+    keys, tokens = ring
+    keys.save(tmp_path / "keys.json")
+    settings = ServeSettings(
+        threads=1, keys_file=tmp_path / "keys.json", data=tmp_path / "data", access_log=False
+    )
+    app = create_app(settings, [IndexSource("toy", index_path)])
+    with TestClient(app, raise_server_exceptions=False) as client:
+        described = {
+            f"{method.upper()} {path}"
+            for path, methods in client.get("/openapi.json").json()["paths"].items()
+            for method in methods
+            if path not in OPEN_PATHS
+        }
+        assert described == set(NEEDED)
+        for route, role in NEEDED.items():
+            method, path = route.split()
+            for part in ("name", "doc_id", "task_id", "snapshot"):
+                path = path.replace(f"{{{part}}}", "x")
+            for given in ROLES:
+                headers = {"authorization": f"Bearer {tokens[given]}"}
+                status = client.request(method, path, json={}, headers=headers).status_code
+                assert status != 401, route
+                assert (status == 403) == (ROLES.index(given) < ROLES.index(role)), (route, given)
+        # A task that is no import is an administrator's, not every writer's.
+        task = app.state.service.tasks.add("merge", "toy", interruptible=True)
+        for given, status in (("write", 403), ("admin", 200)):
+            headers = {"authorization": f"Bearer {tokens[given]}"}
+            answer = client.post(f"/v1/tasks/{task.id}/cancel", headers=headers)
+            assert answer.status_code == status
+
+
+def test_keys_that_change_while_the_service_runs(
+    index_path: Path,
+    tmp_path: Path,
+    ring: tuple[KeyRing, dict[str, str]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    keys, tokens = ring
+    file = tmp_path / "keys.json"
+    keys.save(file)
+    settings = ServeSettings(threads=1, keys_file=file, access_log=False)
+
+    def status(token: str) -> int:
+        answer = client.get("/v1/indexes", headers={"authorization": f"Bearer {token}"})
+        return answer.status_code
+
+    with TestClient(create_app(settings, [IndexSource("toy", index_path)])) as client:
+        assert status(tokens["read"]) == 200
+        more, token = keys.without("reader").with_new("other", "read")
+        more.save(file)
+        assert (status(tokens["read"]), status(token)) == (401, 200)
+        # What is no file of keys changes nothing, and opens nothing.
+        file.write_text("{")
+        assert (status(token), status("")) == (200, 401)
+        assert "stay as they were" in caplog.text
+        file.unlink()
+        assert (status(token), status("x")) == (200, 401)
+        KeyRing().save(file)
+        assert status(token) == 401
 
 
 def test_roles_reach_downwards(ring: tuple[KeyRing, dict[str, str]]) -> None:
