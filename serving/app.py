@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from lsr.core.manifest import lsr_version
 from serving import http_errors, middleware
 from serving.engine import Engine
+from serving.forwarding import Place
 from serving.routes import collections, documents, health, indexes, search, tasks
 from serving.service import Service
 from serving.settings import IndexSource, ServeSettings
@@ -36,6 +37,7 @@ def create_app(
     sources: Sequence[IndexSource] = (),
     *,
     engines: Sequence[Engine] = (),
+    place: Place | None = None,
     on_started: Callable[[Exception | None], None] = lambda failure: None,
 ) -> FastAPI:
     """Return the application; its lifespan opens and warms up the indexes and closes them.
@@ -48,6 +50,8 @@ def create_app(
         What to open at the start.
     engines : sequence of Engine
         What is open already; closed at the end too.
+    place : Place, optional
+        This process among those of the service, where there are several.
     on_started : callable
         Called when searches are answered, or with what keeps them from it.
 
@@ -56,7 +60,7 @@ def create_app(
     ConfigError
         If the file of API keys cannot be used.
     """
-    service = Service(settings, sources, engines)
+    service = Service(settings, sources, engines, place=place)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -89,8 +93,29 @@ def create_app(
         app.include_router(module.router)
     _add_pages(app)
     http_errors.install(app)
-    middleware.install(app, settings=settings, metrics=service.metrics)
+    if service.limiter is not None:
+        _document_limits(app)
+    middleware.install(app, service)
     return app
+
+
+def _document_limits(app: FastAPI) -> None:
+    """Let the OpenAPI document say that every route under ``/v1`` may answer 429."""
+    without = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = without()
+        for path, methods in document["paths"].items():
+            if path.startswith("/v1/"):
+                for operation in methods.values():
+                    described = operation["responses"].setdefault("429", limited)
+                    described["headers"] = {
+                        "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}
+                    }
+        return document
+
+    limited = http_errors.documented_limit()
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _document_keys(app: FastAPI) -> None:

@@ -32,6 +32,7 @@ from serving.data_folder import DataFolder, check_name
 from serving.encoding import DocumentEncoders
 from serving.engine import Engine
 from serving.metrics import Metrics
+from serving.probe import RecallProbe
 from serving.settings import IndexSource, ServeSettings
 from serving.tasks import Tasks
 from serving.writing import Writer
@@ -101,6 +102,8 @@ class Catalog:
         Show background imports.
     metrics : Metrics
         Counts batches.
+    probe : RecallProbe, optional
+        Measures recall.
 
     Attributes
     ----------
@@ -119,6 +122,7 @@ class Catalog:
         encoders: DocumentEncoders,
         tasks: Tasks,
         metrics: Metrics,
+        probe: RecallProbe | None = None,
     ) -> None:
         self.data: DataFolder | None = None
         self.unavailable: dict[str, LsrError] = {}
@@ -128,6 +132,7 @@ class Catalog:
         self._encoders = encoders
         self._tasks = tasks
         self._metrics = metrics
+        self._probe = probe
         self._served: dict[str, Served] = {}
         # What is served from the data folder, with what tells it from a later one of its name.
         self._kept: dict[str, tuple[int, int]] = {}
@@ -182,6 +187,7 @@ class Catalog:
 
     async def _admit(self, engine: Engine) -> Served:
         await asyncio.to_thread(engine.warm_up)
+        engine.probe = self._probe
         batcher = writer = None
         # Encoders that look their weights up gain nothing from company and would pay for the way
         # through the queue. Which kind one is, is measured: it depends on the machine too.

@@ -45,6 +45,11 @@ class CollectionSource:
         return self.collection.n_documents
 
     @property
+    def generation(self) -> int:
+        """Another number after every write."""
+        return self.collection.view().generation
+
+    @property
     def fields(self) -> dict[str, str]:
         """Types of the metadata fields by name."""
         return self.collection.fields

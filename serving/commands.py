@@ -188,6 +188,13 @@ def serve(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Open collections for reading only.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes that answer searches.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", help="Requests a second that one key, or address, may make."),
+    ] = None,
     threads: ThreadsOption = None,
     access_log: Annotated[
         bool | None,
@@ -222,6 +229,8 @@ def serve(
         allow_remote=allow_remote or None,
         allowed_hosts=tuple(allowed_hosts) if allowed_hosts else None,
         read_only=read_only or None,
+        workers=workers,
+        rate=rate,
         threads=threads,
         access_log=access_log,
         log_queries=log_queries or None,
@@ -242,6 +251,7 @@ def serve(
         sources,
         bound=bound,
         on_ready=lambda: console.emit(result, lambda: _announce(url)),
+        quiet=quiet,
     )
 
 

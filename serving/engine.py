@@ -24,6 +24,7 @@ from lsr.encoders.base import Encoder, QueryEncoder
 from lsr.encoders.loading import load_encoder
 from serving.encoding import DocumentEncoder
 from serving.highlight import find_highlights
+from serving.probe import RecallProbe, Sample
 from serving.queries import QueryEdits, QueryInput, QueryReader
 from serving.results import Answer, Comparison, Detail, EncodedText, Hit, Times
 from serving.sources import FolderSource, Found, Source, open_source, overlap
@@ -51,6 +52,8 @@ class Engine:
         Makes the vectors that are searched for.
     document_encoder : DocumentEncoder or None
         Encodes documents; the query's own encoder where that has both sides.
+    probe : RecallProbe or None
+        Measures the recall of some of the searches.
     query_ms : float
         What encoding one query takes, measured by `warm_up`; 0 before.
 
@@ -82,6 +85,7 @@ class Engine:
             encoder if isinstance(encoder, Encoder) else None
         )
         self.query_ms = 0.0
+        self.probe: RecallProbe | None = None
         self._source = opened
 
     @classmethod
@@ -239,9 +243,13 @@ class Engine:
         check_k(k)
         source, wanted = self._source, detail or Detail()
         needs_text = wanted.documents or wanted.highlights or wanted.explanation
+        probe = self.probe if self.probe is not None and self.probe.draw(params) else None
+        generation = source.generation if probe is not None else 0
         started = time.perf_counter()
         found = source.search(vector, k, params=params, filter=filter)
         searched = time.perf_counter()
+        if probe is not None:
+            probe.offer(Sample(self.name, source, vector, k, filter, found.doc_ids, generation))
         if needs_text and source.has_documents:
             found = source.with_documents(found)
         hits = self._hits(source, vector, found, wanted)

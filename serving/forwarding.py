@@ -22,8 +22,8 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lsr.core.errors import WriterUnavailableError
-from serving.http_errors import error_response, request_id_of
+from lsr.core.errors import LsrError, WriterUnavailableError
+from serving.http_errors import lsr_response, request_id_of
 
 __all__ = ["WRITER", "Place", "WriteForwarder", "answered_by_workers", "is_internal", "merged"]
 
@@ -32,9 +32,7 @@ logger = logging.getLogger(__name__)
 WRITER = "writer"
 _PATIENCE_S = 5.0
 _SIBLING_S = 2.0
-_READING_POSTS = re.compile(
-    r"/v1/indexes/[^/]+/(search|search/batch|search/hybrid|explain|encode)"
-)
+_READING_POSTS = re.compile(r"/v1/indexes/[^/]+/(search|search/batch|search/hybrid|explain|encode)")
 # Only the writer knows these: its tasks, and what can be written to.
 _OF_THE_WRITER = re.compile(r"/v1/(tasks(/.*)?|indexes(/[^/]+)?)")
 # What belongs to one connection, not to the answer (RFC 9110, section 7.6.1).
@@ -110,16 +108,8 @@ class WriteForwarder:
         scope["state"]["forwarded"] = True
         try:
             await self._forward(scope, receive, send)
-        except WriterUnavailableError as error:
-            response = error_response(
-                scope,
-                503,
-                error.code,
-                error.message,
-                hint=error.hint,
-                headers={"Retry-After": str(error.retry_after_s)},
-            )
-            await response(scope, receive, send)
+        except LsrError as error:
+            await lsr_response(scope, error)(scope, receive, send)
 
     async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._client is None:
@@ -129,15 +119,13 @@ class WriteForwarder:
         headers.append((b"x-request-id", request_id_of(scope).encode()))
         query = scope.get("query_string", b"")
         url = httpx.URL(
-            scheme="http", host="writer", raw_path=scope["raw_path"] + (b"?" + query if query else b"")
-        )
-        await self._wait_for_the_writer()
-        request = self._client.build_request(
-            scope["method"], url, headers=headers, content=_body(receive)
+            scheme="http",
+            host="writer",
+            raw_path=scope["raw_path"] + (b"?" + query if query else b""),
         )
         started = False
         try:
-            response = await self._client.send(request, stream=True)
+            response = await self._sent(scope["method"], url, headers, receive)
             try:
                 await send(
                     {
@@ -156,26 +144,28 @@ class WriteForwarder:
                 await send({"type": "http.response.body", "body": b""})
             finally:
                 await response.aclose()
-        except httpx.ConnectError as error:
-            raise _gone("nothing of it was done") from error
         except httpx.TransportError as error:
             if started:  # half of the answer is out: only a broken connection can tell
                 raise
             raise _gone("it is not known whether it was done") from error
 
-    async def _wait_for_the_writer(self) -> None:
-        """Wait while the writer is being started again, before the request is read."""
+    async def _sent(
+        self, method: str, url: httpx.URL, headers: list[tuple[bytes, bytes]], receive: Receive
+    ) -> httpx.Response:
+        """Return the writer's answer, its body still to come; wait while it is being started."""
+        assert self._client is not None, "made by the first request"
+        has_body = any(name in (b"content-length", b"content-type") for name, _ in headers)
         until = time.monotonic() + _PATIENCE_S
         while True:
+            content = _body(receive) if has_body or method != "GET" else None
+            request = self._client.build_request(method, url, headers=headers, content=content)
             try:
-                _, writer = await asyncio.open_unix_connection(self._socket)
-            except OSError as error:
+                return await self._client.send(request, stream=True)
+            except httpx.ConnectError as error:
+                # Nothing of the body was read yet, so it can be sent again.
                 if time.monotonic() > until:
                     raise _gone("nothing of it was done") from error
                 await asyncio.sleep(0.05)
-                continue
-            writer.close()
-            return
 
 
 def _gone(what: str) -> WriterUnavailableError:

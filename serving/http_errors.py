@@ -26,6 +26,7 @@ __all__ = [
     "documented",
     "error_response",
     "install",
+    "lsr_response",
     "status_of",
     "unexpected_response",
 ]
@@ -45,6 +46,7 @@ STATUS_BY_ERROR: tuple[tuple[type[LsrError], int], ...] = (
     (errors.ForbiddenError, 403),
     (errors.BodyTooLargeError, 413),
     (errors.BackPressureError, 429),
+    (errors.RateLimitedError, 429),
     (errors.OverloadedError, 503),
     (errors.NotReadyError, 503),
     (errors.IndexUnavailableError, 503),
@@ -122,8 +124,8 @@ def error_response(
     )
 
 
-def _lsr_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, LsrError)
+def lsr_response(scope: Mapping[str, Any], error: LsrError) -> Response:
+    """Return the answer to an error of ours."""
     status = status_of(error)
     headers = {}
     if isinstance(error, errors.OverloadedError):
@@ -131,10 +133,15 @@ def _lsr_error(request: Request, error: Exception) -> Response:
     if isinstance(error, errors.AuthenticationError):
         headers["WWW-Authenticate"] = "Bearer"
     if status >= 500 and status != 503:
-        logger.error("%s %s: %s", request_id_of(request.scope), error.code, error)
+        logger.error("%s %s: %s", request_id_of(scope), error.code, error)
     return error_response(
-        request.scope, status, error.code, error.message, hint=error.hint, headers=headers
+        scope, status, error.code, error.message, hint=error.hint, headers=headers
     )
+
+
+def _lsr_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LsrError)
+    return lsr_response(request.scope, error)
 
 
 def _http_error(request: Request, error: Exception) -> Response:
@@ -212,6 +219,18 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(LsrError, _lsr_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
+
+
+def documented_limit() -> dict[str, Any]:
+    """Return the OpenAPI description of an answer to a caller who asks too often."""
+    described = documented(429)[429]
+    content = described["content"]["application/json"]
+    error = {**content["example"]["error"], "code": errors.RateLimitedError.code}
+    error["message"] = "This caller asks more often than the service allows."
+    return {
+        "description": "Asked too often; Retry-After says when to come again.",
+        "content": {"application/json": {**content, "example": {"error": error}}},
+    }
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

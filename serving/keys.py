@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lsr.core.artifact import write_text_atomic
 from lsr.core.errors import AuthenticationError, ConfigError, ForbiddenError, near_names
 
-__all__ = ["ROLES", "ApiKey", "KeyFile", "KeyRing", "Role"]
+__all__ = ["ROLES", "ApiKey", "KeyFile", "KeyRing", "Role", "bearer_token"]
 
 Role: TypeAlias = Literal["read", "write", "admin"]
 ROLES: tuple[Role, ...] = ("read", "write", "admin")
@@ -116,6 +116,13 @@ class KeyRing:
             raise ConfigError(f"No key is called {name!r}.{near}")
         return KeyRing(tuple(key for key in self.keys if key.name != name))
 
+    def find(self, token: str) -> ApiKey | None:
+        """Return the key that `token` is, or None."""
+        given = _hash(token)
+        # Every key is compared, each in constant time: the answer's delay tells nothing.
+        found = [key for key in self.keys if hmac.compare_digest(key.sha256, given)]
+        return found[0] if found else None
+
     def require(self, token: str | None, role: Role) -> ApiKey:
         """Return the key that `token` is, if it may do what `role` may.
 
@@ -130,14 +137,11 @@ class KeyRing:
             raise AuthenticationError(
                 "This service needs an API key.", hint="Send the header: Authorization: Bearer KEY"
             )
-        given = _hash(token)
-        # Every key is compared, each in constant time: the answer's delay tells nothing.
-        found = [key for key in self.keys if hmac.compare_digest(key.sha256, given)]
-        if not found:
+        key = self.find(token)
+        if key is None:
             raise AuthenticationError(
                 "The API key is not known.", hint="It may have been removed; ask for a new one."
             )
-        key = found[0]
         if ROLES.index(key.role) < ROLES.index(role):
             raise ForbiddenError(
                 f"The key {key.name!r} has the role {key.role}, this needs {role}.",
@@ -193,6 +197,12 @@ class KeyFile:
     def require(self, token: str | None, role: Role) -> ApiKey:
         """Return the key that `token` is; raises as `KeyRing.require` does."""
         return self.ring.require(token, role)
+
+
+def bearer_token(authorization: str) -> str | None:
+    """Return the token of an ``Authorization`` header, None where there is none."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def _hash(token: str) -> str:

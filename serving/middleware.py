@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import secrets
 import time
@@ -16,9 +17,13 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lsr.core.errors import BodyTooLargeError
-from serving.http_errors import error_response, unexpected_response
+from lsr.core.errors import BodyTooLargeError, RateLimitedError
+from serving.forwarding import WriteForwarder, is_internal
+from serving.http_errors import error_response, lsr_response, unexpected_response
+from serving.keys import KeyFile, bearer_token
 from serving.metrics import Metrics
+from serving.rate_limit import RateLimiter, caller_of_address
+from serving.service import Service
 from serving.settings import ServeSettings
 
 __all__ = ["ACCESS_LOGGER", "RequestMiddleware", "install"]
@@ -49,10 +54,24 @@ class RequestMiddleware:
         Limits, hosts, log switches.
     metrics : Metrics
         Counts requests and times.
+    limiter : RateLimiter, optional
+        How often a caller may ask for something under ``/v1``.
+    keys : KeyFile, optional
+        Tells callers apart; those without a known key are told by their address.
     """
 
-    def __init__(self, app: ASGIApp, *, settings: ServeSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        settings: ServeSettings,
+        metrics: Metrics,
+        limiter: RateLimiter | None = None,
+        keys: KeyFile | None = None,
+    ) -> None:
         self.app = app
+        self._limiter = limiter
+        self._keys = keys
         self._settings = settings
         self._metrics = metrics
         self._hosts = frozenset(h.lower() for h in settings.answered_hosts)
@@ -102,6 +121,15 @@ class RequestMiddleware:
             )
             await response(scope, receive, send)
             return
+        if self._limiter is not None and scope["path"].startswith("/v1/"):
+            wait_s = 0.0 if is_internal(scope) else self._limiter.take(self._caller(scope, headers))
+            if wait_s > 0:
+                error = RateLimitedError(
+                    "This caller asks more often than the service allows.",
+                    retry_after_s=math.ceil(wait_s),
+                )
+                await lsr_response(scope, error)(scope, receive, send)
+                return
         if _STREAMED.fullmatch(scope["path"]):
             await self.app(scope, receive, send)
             return
@@ -126,9 +154,18 @@ class RequestMiddleware:
 
         await self.app(scope, limited, send)
 
+    def _caller(self, scope: Scope, headers: Headers) -> str:
+        if self._keys is not None and (token := bearer_token(headers.get("authorization", ""))):
+            key = self._keys.ring.find(token)
+            if key is not None:
+                return f"key {key.name}"
+        client = scope.get("client")
+        return caller_of_address(client[0]) if client else ""
+
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         state: dict[str, Any] = scope["state"]
-        route = getattr(scope.get("route"), "path", "unmatched")
+        unrouted = "forwarded" if state.get("forwarded") else "unmatched"
+        route = getattr(scope.get("route"), "path", unrouted)
         self._metrics.requests.add(route, scope["method"], str(status))
         self._metrics.request_seconds.observe(seconds, route)
         if code := state.get("error_code"):
@@ -191,6 +228,15 @@ def _without_port(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
-def install(app: FastAPI, *, settings: ServeSettings, metrics: Metrics) -> None:
+def install(app: FastAPI, service: Service) -> None:
     """Put the middleware around `app`."""
-    app.add_middleware(RequestMiddleware, settings=settings, metrics=metrics)
+    place = service.place
+    if place is not None and place.forwards:
+        app.add_middleware(WriteForwarder, place=place)
+    app.add_middleware(
+        RequestMiddleware,
+        settings=service.settings,
+        metrics=service.metrics,
+        limiter=service.limiter,
+        keys=service.keys,
+    )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from lsr.core.errors import MissingDependencyError, PortInUseError, ServiceError
 from serving.settings import IndexSource, ServeSettings
 
-__all__ = ["bind", "run", "url_of"]
+if TYPE_CHECKING:
+    from serving.forwarding import Place
+
+__all__ = ["bind", "run", "serve_app", "url_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +71,7 @@ def run(
     *,
     bound: socket.socket,
     on_ready: Callable[[], None],
+    quiet: bool = False,
 ) -> None:
     """Serve until a stop signal; requests that run then are finished first.
 
@@ -79,6 +85,8 @@ def run(
         From `bind`; closed at the end.
     on_ready : callable
         Called once searches are answered.
+    quiet : bool
+        Whether other processes of the service log warnings and errors only.
 
     Raises
     ------
@@ -87,38 +95,74 @@ def run(
     LsrError
         Whatever keeps an index from being opened.
     """
+    for package in ("uvicorn", "fastapi", "httpx"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependencyError(package, extra="serve", purpose="The HTTP service")
     with bound:
-        try:
-            import uvicorn
+        if settings.workers > 1:
+            from serving.sources import takes_writes
+            from serving.workers import run_workers
 
-            from serving.app import create_app
-        except ImportError as error:
-            raise MissingDependencyError(
-                error.name or "fastapi", extra="serve", purpose="The HTTP service"
-            ) from error
-        failures: list[Exception] = []
+            run_workers(
+                settings,
+                sources,
+                bound=bound,
+                writes=settings.data is not None or any(takes_writes(s.path) for s in sources),
+                quiet=quiet,
+                on_ready=on_ready,
+            )
+            return
 
         def started(failure: Exception | None) -> None:
             if failure is None:
                 on_ready()
-            else:
-                failures.append(failure)
 
-        config = uvicorn.Config(
-            create_app(settings, sources, on_started=started),
-            log_config=None,
-            access_log=False,
-            # A version helps nobody but attackers.
-            server_header=False,
-            timeout_graceful_shutdown=settings.shutdown_s,
-        )
-        # Its error log repeats the traceback of what is raised below.
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-        try:
-            uvicorn.Server(config).run(sockets=[bound])
-        except SystemExit:
-            # How uvicorn leaves when the application did not start.
-            if not failures:
-                raise
-        if failures:
-            raise failures[0]
+        serve_app(settings, sources, sockets=[bound], on_started=started)
+
+
+def serve_app(
+    settings: ServeSettings,
+    sources: Sequence[IndexSource],
+    *,
+    sockets: list[socket.socket],
+    on_started: Callable[[Exception | None], None],
+    place: Place | None = None,
+) -> None:
+    """Run the application in this process on bound sockets; as `run` otherwise.
+
+    Parameters
+    ----------
+    on_started : callable
+        Called once searches are answered, or with what keeps them from it.
+    place : Place, optional
+        This process among several.
+    """
+    import uvicorn
+
+    from serving.app import create_app
+
+    failures: list[Exception] = []
+
+    def started(failure: Exception | None) -> None:
+        if failure is not None:
+            failures.append(failure)
+        on_started(failure)
+
+    config = uvicorn.Config(
+        create_app(settings, sources, place=place, on_started=started),
+        log_config=None,
+        access_log=False,
+        # A version helps nobody but attackers.
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_s,
+    )
+    # Its error log repeats the traceback of what is raised below.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    try:
+        uvicorn.Server(config).run(sockets=sockets)
+    except SystemExit:
+        # How uvicorn leaves when the application did not start.
+        if not failures:
+            raise
+    if failures:
+        raise failures[0]

@@ -18,8 +18,11 @@ from serving.catalog import Catalog, Served
 from serving.collection_source import CollectionSource
 from serving.encoding import DocumentEncoders, named_encoders
 from serving.engine import Engine
+from serving.forwarding import Place, merged
 from serving.keys import KeyFile
 from serving.metrics import Metrics
+from serving.probe import RecallProbe
+from serving.rate_limit import RateLimiter
 from serving.schemas import Took
 from serving.settings import IndexSource, ServeSettings
 from serving.tasks import Tasks
@@ -55,6 +58,10 @@ class Service:
         What collections may be made with.
     tasks : Tasks
         Long work.
+    place : Place or None
+        This process among several.
+    limiter : RateLimiter or None
+        How often callers may ask.
     ready : bool
         Started and not stopping.
     """
@@ -64,8 +71,16 @@ class Service:
         settings: ServeSettings,
         sources: Sequence[IndexSource] = (),
         engines: Sequence[Engine] = (),
+        *,
+        place: Place | None = None,
     ) -> None:
         self.settings = settings
+        self.place = place
+        self.limiter: RateLimiter | None = None
+        if settings.rate is not None:
+            shared = place.folder / "limits" if place is not None else None
+            self.limiter = RateLimiter(settings.rate, settings.rate_burst, path=shared)
+        self.probe = RecallProbe(settings.probe_share) if settings.probe_share else None
         self.metrics = Metrics()
         self.keys = KeyFile(settings.keys_file) if settings.keys_file else None
         if self.keys is not None and not self.keys.ring.keys:
@@ -83,6 +98,7 @@ class Service:
             encoders=self.encoders,
             tasks=self.tasks,
             metrics=self.metrics,
+            probe=self.probe,
         )
         self._executor: ThreadPoolExecutor | None = None
         self._in_flight = 0
@@ -98,6 +114,12 @@ class Service:
             ("lsr_collection_generation", "Writes that a collection has seen.", "generation"),
         ):
             self.metrics.add_gauge(name, description, ("index",), partial(self._sizes, key))
+        if self.probe is not None:
+            for name, description, read in (
+                ("lsr_recall", "Recall of the latest probed searches.", self.probe.recalls),
+                ("lsr_recall_probes", "Searches that were probed.", self.probe.counts),
+            ):
+                self.metrics.add_gauge(name, description, ("index", "k"), read)
         self.metrics.add_gauge(
             "lsr_writes_pending",
             "Writes that run or wait.",
@@ -116,6 +138,13 @@ class Service:
             (),
             lambda: [((), float(self._in_flight))],
         )
+
+    async def metrics_text(self, *, internal: bool, authorization: str) -> str:
+        """Return the metrics of the whole service; of this process alone to its siblings."""
+        own = await asyncio.to_thread(self.metrics.render)
+        if self.place is None or internal:
+            return own
+        return await merged(self.place, own, authorization=authorization)
 
     def _writers(self) -> list[tuple[str, Writer]]:
         return [(s.engine.name, s.writer) for s in self.catalog.all() if s.writer is not None]
@@ -147,10 +176,14 @@ class Service:
         """Refuse new work, finish what runs, close the indexes."""
         self.ready = False
         await self.tasks.close()
+        if self.probe is not None:
+            await asyncio.to_thread(self.probe.close)
         await self.catalog.close()
         await asyncio.to_thread(self.encoders.close)
         if self._executor is not None:
             await asyncio.to_thread(self._executor.shutdown)
+        if self.limiter is not None:
+            self.limiter.close()
 
     # --- work ----------------------------------------------------------------------------
 

@@ -61,6 +61,16 @@ class ServeSettings(BaseSettings):
         What collections may be made with: ``NAME=PATH``, or a path whose last part is the name.
     read_only : bool
         Open collections for reading, beside the one process that writes.
+    workers : int
+        Processes that answer searches. With more than one, another one does all writing.
+    rate : float, optional
+        Requests a second that one caller (an API key, else an address) may make for long; more
+        are answered with 429 and ``Retry-After``. No limit by default.
+    rate_burst : int
+        Requests that a caller may make at once after a rest.
+    probe_share : float
+        Share of the searches that are answered exhaustively too, in the background, to measure
+        recall.
     access_log, log_queries : bool
         One JSON line a request; whether it holds the text of the query.
     shutdown_s : int
@@ -85,6 +95,10 @@ class ServeSettings(BaseSettings):
     encoders: Annotated[tuple[str, ...], NoDecode] = ()
     read_only: bool = False
     threads: int = Field(default_factory=lambda: get_settings().threads, ge=1, le=1024)
+    workers: int = Field(default=1, ge=1, le=256)
+    rate: float | None = Field(default=None, gt=0)
+    rate_burst: int = Field(default=100, ge=1)
+    probe_share: float = Field(default=0.01, ge=0, le=1)
     access_log: bool = True
     log_queries: bool = False
     shutdown_s: int = Field(default=10, ge=0)

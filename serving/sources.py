@@ -20,7 +20,7 @@ from lsr.core.records import Document
 from lsr.core.sparse import Float32Array, Int32Array, SparseMatrix, SparseVector
 from lsr.core.vocabulary import Vocabulary
 
-__all__ = ["FolderSource", "Found", "Source", "open_source", "overlap"]
+__all__ = ["FolderSource", "Found", "Source", "open_source", "overlap", "takes_writes"]
 
 
 class Found(NamedTuple):
@@ -65,6 +65,10 @@ class Source(Protocol):
     @property
     def query_encoder_path(self) -> Path | None:
         """Folder of the query side, or None."""
+
+    @property
+    def generation(self) -> int:
+        """Another number after every write."""
 
     @property
     def has_documents(self) -> bool:
@@ -149,6 +153,7 @@ class FolderSource:
     """
 
     updatable = False
+    generation = 0
 
     def __init__(self, folder: IndexFolder) -> None:
         self.folder = folder
@@ -281,9 +286,14 @@ class FolderSource:
         self.folder.close()
 
 
+def takes_writes(path: Path) -> bool:
+    """Return whether `path` holds a live collection rather than an index folder."""
+    return (Path(path) / STORE_NAME).exists()
+
+
 def open_source(path: Path, *, writable: bool = False) -> Source:
     """Return the index folder or the live collection at `path`; raises as their `open` do."""
-    if (Path(path) / STORE_NAME).exists():
+    if takes_writes(path):
         # Here: collection_source builds on this module.
         from indexing.collection import Collection
         from serving.collection_source import CollectionSource

@@ -41,7 +41,9 @@
     │   ├── AuthenticationError       key_missing           no key, or an unknown one
     │   ├── ForbiddenError            role_missing          the key lacks the role
     │   ├── OverloadedError           overloaded            the queues are full: try again later
-    │   │   └── BackPressureError     write_queue_full      writes come faster than they are done
+    │   │   ├── BackPressureError     write_queue_full      writes come faster than they are done
+    │   │   ├── RateLimitedError      rate_limited          a caller asks too often
+    │   │   └── WriterUnavailableError                      writer_unavailable
     │   └── NotReadyError             not_ready             starting, or shutting down
     ├── TrainingError (RuntimeError)  training_failed
     ├── ExternalToolError (RuntimeError)                external_tool_failed
@@ -93,6 +95,7 @@ __all__ = [
     "OverloadedError",
     "PortInUseError",
     "QueryError",
+    "RateLimitedError",
     "RecordError",
     "RequestError",
     "ServiceError",
@@ -105,6 +108,7 @@ __all__ = [
     "VocabularyMismatchError",
     "WeightError",
     "WeightRecordError",
+    "WriterUnavailableError",
     "near_names",
 ]
 
@@ -420,6 +424,18 @@ class BackPressureError(OverloadedError):
     """Writes come faster than they are done."""
 
     code = "write_queue_full"
+
+
+class RateLimitedError(OverloadedError):
+    """A caller asks more often than the service's limit allows."""
+
+    code = "rate_limited"
+
+
+class WriterUnavailableError(OverloadedError):
+    """The process that writes is being started again."""
+
+    code = "writer_unavailable"
 
 
 class NotReadyError(ServiceError):

@@ -7,6 +7,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from lsr.core.errors import NotReadyError
 from lsr.core.manifest import lsr_version
+from serving.forwarding import is_internal
 from serving.http_errors import documented
 from serving.metrics import CONTENT_TYPE
 from serving.routes.shared import json_response, require, service_of
@@ -54,4 +55,8 @@ async def get_ready(request: Request) -> Response:
 )
 async def get_metrics(request: Request) -> Response:
     """Return counters and latency histograms in Prometheus' text format."""
-    return Response(service_of(request).metrics.render(), media_type=CONTENT_TYPE)
+    text = await service_of(request).metrics_text(
+        internal=is_internal(request.scope),
+        authorization=request.headers.get("authorization", ""),
+    )
+    return Response(text, media_type=CONTENT_TYPE)

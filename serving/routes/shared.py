@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from serving.http_errors import request_id_of
-from serving.keys import Role
+from serving.keys import Role, bearer_token
 from serving.service import Service
 
 __all__ = [
@@ -56,8 +56,7 @@ def authorize(request: Request, role: Role) -> None:
     """
     keys = service_of(request).keys
     if keys is not None:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        key = keys.require(token.strip() if scheme.lower() == "bearer" else None, role)
+        key = keys.require(bearer_token(request.headers.get("authorization", "")), role)
         log(request, key=key.name)
 
 
