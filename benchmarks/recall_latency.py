@@ -1,11 +1,12 @@
 """Recall against latency: our clustered index, pyseismic-lsr, bmp, splade-index, exact mode.
 
     python benchmarks/recall_latency.py VECTORS QUERIES OUT [--systems clustered,seismic]
+        [--layout dense_share=0.02 --layout wide_rows=16]
         [--n-queries 1000] [--k 10] [--threads 2] [--runs 3]
 
 VECTORS is an encoded collection, QUERIES a ``.npz`` of scipy (rows are queries) or an encoded
-collection. ``seismic:default`` takes
-one of its builds. Indexes are built once and kept in OUT; the figures go to OUT/results.json and
+collection. ``seismic:default`` takes one of its builds; ``--layout`` sets fields of the clustered
+layout. Indexes are built once and kept in OUT; the figures go to OUT/results.json and
 OUT/results.md, the plot to OUT/curve.svg.
 
 Every system answers the same queries on one thread in one process. Half of the queries choose,
@@ -19,8 +20,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +211,9 @@ def main() -> None:
     parser.add_argument("queries", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--systems", default=",".join(SYSTEMS))
+    parser.add_argument(
+        "--layout", action="append", default=[], metavar="KEY=VALUE", help="of the clustered index"
+    )
     parser.add_argument("--n-queries", type=int, default=1_000)
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2, help="for builds")
@@ -221,7 +227,10 @@ def main() -> None:
     systems: list[System] = []
     for name in arguments.systems.split(","):
         family, _, build = name.partition(":")
-        options = {"build_name": build} if build else {}
+        options: dict[str, Any] = {"build_name": build} if build else {}
+        if family == "clustered":
+            pairs = (pair.split("=", 1) for pair in arguments.layout)
+            options["layout"] = {key: float(value) for key, value in pairs}
         systems += SYSTEMS[family](vectors, arguments.out, arguments.threads, **options)
     if arguments.build_only:
         return
@@ -266,7 +275,10 @@ def main() -> None:
     (arguments.out / "results.json").write_text(json.dumps(report, indent=1, default=str) + "\n")
     table = markdown(report)
     (arguments.out / "results.md").write_text(table)
-    plot(tuned, f"{vectors.n_documents:,} documents, one thread", arguments.out / "curve.svg")
+    if find_spec("matplotlib"):
+        plot(tuned, f"{vectors.n_documents:,} documents, one thread", arguments.out / "curve.svg")
+    else:
+        print("No curve.svg: matplotlib is not installed.", file=sys.stderr)
     print(table)
 
 

@@ -59,15 +59,25 @@ def _grid(**values: list[Any]) -> list[dict[str, Any]]:
     return [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
 
 
-def clustered(vectors: VectorCollection, folder: Path, n_threads: int) -> list[System]:
-    """Return our clustered index twice: approximate, and in exact mode."""
+def clustered(
+    vectors: VectorCollection,
+    folder: Path,
+    n_threads: int,
+    layout: dict[str, float] | None = None,
+) -> list[System]:
+    """Return our clustered index twice: approximate, and in exact mode.
+
+    `layout` holds the fields of `ClusteredLayout` that differ from the defaults; the index of
+    every layout has its own folder.
+    """
     from indexing.clustered import ClusteredIndex
     from indexing.config import IndexConfig
     from indexing.config_clustered import ClusteredLayout, ClusteredParams
 
-    path = folder / "clustered"
+    build = layout or {}
+    path = folder / "-".join(["clustered", *(f"{key}-{value:g}" for key, value in build.items())])
     if not path.exists():
-        config = IndexConfig(layout=ClusteredLayout())
+        config = IndexConfig(layout=ClusteredLayout.model_validate(build))
         manifest = Manifest.new("index", 1, config=config.model_dump(mode="json"))
         with write_artifact(path, manifest, overwrite=False) as writer:
             started = time.perf_counter()
@@ -95,12 +105,15 @@ def clustered(vectors: VectorCollection, folder: Path, n_threads: int) -> list[S
         query_mass=[0.6, 0.7, 0.8, 0.9, 1.0],
         max_blocks=[40, 50, 60, 70, 80, 90, 100, 120, 140, 170, 200, 240, 300, 400],
     )
-    if index.has_super_level:
+    if index.wide_rows:
+        # More of the large blocks go with more of the small ones.
         grid = [
-            {**point, "max_super_blocks": n} for point in grid[::2] for n in (500, 1000, 2000, 4000)
+            {**point, "max_wide_blocks": round(point["max_blocks"] * share)}
+            for point in grid[::2]
+            for share in (1.5, 2.5, 4, 7)
         ]
     return [
-        System("lsr clustered", "lsr clustered", settings=grid, **facts),
+        System("lsr clustered", "lsr clustered", settings=grid, build=build, **facts),
         System("lsr exact mode", "lsr exact mode", settings=[{"exact": True}], exact=True, **facts),
     ]
 

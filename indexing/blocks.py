@@ -22,17 +22,26 @@ from indexing.kernels_blocks import (
     BLOCK_ROWS,
     CHUNK_BLOCKS,
     CHUNK_BYTES,
+    CHUNK_PARTS,
+    PART_BLOCKS,
     SUPER_BLOCKS,
 )
 from indexing.threads import run_parallel
 from lsr.core.artifact import open_array
 from lsr.core.manifest import Manifest
-from lsr.core.sparse import Float32Array, Int32Array, Int64Array, UInt8Array, UInt16Array
+from lsr.core.sparse import (
+    Float32Array,
+    Int32Array,
+    Int64Array,
+    UInt8Array,
+    UInt16Array,
+    UInt32Array,
+)
 
 __all__ = ["BlockMaxima", "build_blocks", "row_bytes"]
 
-PART_BLOCKS = 16_384
-"""Blocks that one thread fills at a time; a chunk is four parts."""
+TASK_PARTS = 16
+"""Parts that one thread fills at a time."""
 
 _ALIGN_BYTES = 64
 
@@ -55,8 +64,11 @@ class BlockMaxima:
         Row of `dense`, or -1.
     dense : uint8, shape (n_dense, row_bytes)
         Two 4-bit levels a byte.
-    list_pointers : int64, shape (n_chunks * n_terms + 1,)
-        Entries of term `t` in chunk `c` are ``list_pointers[c * n_terms + t]`` to the next one.
+    list_bases : int64, shape (n_chunks + 1,)
+        Where the lists of each chunk start.
+    list_pointers : uint32, shape (n_parts * n_terms + n_chunks,)
+        Counted from the chunk's base: by chunk, then term, where its list starts in each part of
+        the chunk; after the last of a chunk, its end. See `kernels_blocks.list_at`.
     list_slots, list_levels : uint16, uint8, shape (n_entries,)
         Slot within the chunk, blocks ascending; level of 255.
     """
@@ -64,7 +76,8 @@ class BlockMaxima:
     term_max: Float32Array
     dense_row: Int32Array
     dense: UInt8Array
-    list_pointers: Int64Array
+    list_bases: Int64Array
+    list_pointers: UInt32Array
     list_slots: UInt16Array
     list_levels: UInt8Array
 
@@ -85,6 +98,7 @@ class BlockMaxima:
             read_only(np.empty(0, np.int32)),
             read_only(np.empty((0, 0), np.uint8)),
             read_only(np.empty(0, np.int64)),
+            read_only(np.empty(0, np.uint32)),
             read_only(np.empty(0, np.uint16)),
             read_only(np.empty(0, np.uint8)),
         )
@@ -118,81 +132,88 @@ def build_blocks(
     n_terms = forward.vocabulary_size
     n_blocks = -(-forward.n_documents // block_rows)
     n_chunks = -(-n_blocks // CHUNK_BLOCKS)
-    parts = [(at, min(n_blocks, at + PART_BLOCKS)) for at in range(0, n_blocks, PART_BLOCKS)]
-    counts = np.zeros((len(parts), n_terms), dtype=np.int32)
-    part_max = np.zeros((max(1, len(parts)), n_terms), dtype=np.float32)
+    n_parts = -(-n_blocks // PART_BLOCKS)
+    width = row_bytes(forward.n_documents, block_rows)
+    tasks = [range(at, min(n_parts, at + TASK_PARTS)) for at in range(0, n_parts, TASK_PARTS)]
+    counts = np.zeros((n_parts, n_terms), dtype=np.uint16)
+    task_max = np.zeros((max(1, len(tasks)), n_terms), dtype=np.float32)
 
     def count(item: int) -> None:
-        first, last = parts[item]
-        kernels.count_block_terms(
-            forward.pointers,
-            forward.terms,
-            forward.fine,
-            block_rows,
-            first,
-            last,
-            np.empty(n_terms, dtype=np.int64),
-            counts[item],
-        )
-        rows = min(forward.n_documents, last * block_rows)
-        here = slice(int(forward.pointers[first * block_rows]), int(forward.pointers[rows]))
-        kernels.term_maxima(forward.terms[here], forward.fine[here], part_max[item])
-        advance(last - first)
+        seen = np.empty(n_terms, dtype=np.int64)
+        for part in tasks[item]:
+            first, last = part * PART_BLOCKS, min(n_blocks, (part + 1) * PART_BLOCKS)
+            kernels.count_block_terms(
+                forward.pointers,
+                forward.terms,
+                forward.fine,
+                block_rows,
+                first,
+                last,
+                seen,
+                counts[part],
+            )
+            rows = min(forward.n_documents, last * block_rows)
+            here = slice(int(forward.pointers[first * block_rows]), int(forward.pointers[rows]))
+            kernels.term_maxima(forward.terms[here], forward.fine[here], task_max[item])
+            advance(last - first)
 
-    run_parallel(count, len(parts), n_threads)
+    run_parallel(count, len(tasks), n_threads)
     term_max = allocate(f"{level}/term_max", np.float32, (n_terms,))
-    term_max[:] = part_max.max(axis=0)
+    term_max[:] = task_max.max(axis=0)
     is_dense = counts.sum(axis=0, dtype=np.int64) > dense_share * n_blocks
     dense_row = allocate(f"{level}/dense_row", np.int32, (n_terms,))
     dense_row[:] = np.where(is_dense, np.cumsum(is_dense) - 1, -1)
-    width = row_bytes(forward.n_documents, block_rows)
     dense = allocate(f"{level}/dense", np.uint8, (int(is_dense.sum()), width))
     dense[:] = 0
     counts[:, is_dense] = 0
 
-    # Lists by chunk, then term, then block; a part's entries stand where its blocks come.
-    starts = np.zeros((len(parts), n_terms), dtype=np.int64)
-    pointers = allocate(f"{level}/list_pointers", np.int64, (n_chunks * n_terms + 1,))
-    pointers[0] = 0
-    at = 0
+    bases = allocate(f"{level}/list_bases", np.int64, (n_chunks + 1,))
+    pointers = allocate(f"{level}/list_pointers", np.uint32, (n_parts * n_terms + n_chunks,))
+    bases[0] = 0
     for chunk in range(n_chunks):
-        here = slice(chunk * 4, min(len(parts), chunk * 4 + 4))
-        sizes = counts[here].sum(axis=0, dtype=np.int64)
-        ends = at + np.cumsum(sizes)
-        pointers[chunk * n_terms + 1 : (chunk + 1) * n_terms + 1] = ends
-        starts[here] = (ends - sizes) + np.cumsum(counts[here], axis=0) - counts[here]
-        at = int(ends[-1]) if n_terms else at
-    slots = allocate(f"{level}/list_slots", np.uint16, (at,))
-    levels = allocate(f"{level}/list_levels", np.uint8, (at,))
+        here = counts[chunk * CHUNK_PARTS : (chunk + 1) * CHUNK_PARTS]
+        start = chunk * (CHUNK_PARTS * n_terms + 1)
+        of_chunk = pointers[start : start + here.size + 1]
+        of_chunk[0] = 0
+        np.cumsum(here.T, out=of_chunk[1:])
+        bases[chunk + 1] = bases[chunk] + int(of_chunk[-1])
+    slots = allocate(f"{level}/list_slots", np.uint16, (int(bases[-1]),))
+    levels = allocate(f"{level}/list_levels", np.uint8, (int(bases[-1]),))
     # Plain ndarrays: numba compiles memmap's subclass apart.
     fixed_max, fixed_row = read_only(np.asarray(term_max)), read_only(np.asarray(dense_row))
 
     def fill(item: int) -> None:
-        first, last = parts[item]
-        chunk_start = (first // CHUNK_BLOCKS) * CHUNK_BYTES
-        kernels.fill_block_maxima(
-            forward.pointers,
-            forward.terms,
-            forward.fine,
-            block_rows,
-            first,
-            last,
-            min(CHUNK_BYTES, width - chunk_start),
-            fixed_max,
-            fixed_row,
-            np.asarray(dense),
-            starts[item],
-            np.asarray(slots),
-            np.asarray(levels),
-            np.zeros(n_terms, dtype=np.float32),
-            np.empty(n_terms, dtype=np.int32),
-        )
-        advance(last - first)
+        maxima = np.zeros(n_terms, dtype=np.float32)
+        touched = np.empty(n_terms, dtype=np.int32)
+        for part in tasks[item]:
+            chunk, local = divmod(part, CHUNK_PARTS)
+            start = chunk * (CHUNK_PARTS * n_terms + 1)
+            parts_here = min(CHUNK_PARTS, n_parts - chunk * CHUNK_PARTS)
+            of_chunk = pointers[start : start + parts_here * n_terms]
+            first, last = part * PART_BLOCKS, min(n_blocks, (part + 1) * PART_BLOCKS)
+            kernels.fill_block_maxima(
+                forward.pointers,
+                forward.terms,
+                forward.fine,
+                block_rows,
+                first,
+                last,
+                min(CHUNK_BYTES, width - chunk * CHUNK_BYTES),
+                fixed_max,
+                fixed_row,
+                np.asarray(dense),
+                bases[chunk] + of_chunk[local::parts_here].astype(np.int64),
+                np.asarray(slots),
+                np.asarray(levels),
+                maxima,
+                touched,
+            )
+            advance(last - first)
 
-    run_parallel(fill, len(parts), n_threads)
+    run_parallel(fill, len(tasks), n_threads)
     return BlockMaxima(
         *(
             read_only(np.asarray(array))
-            for array in (term_max, dense_row, dense, pointers, slots, levels)
+            for array in (term_max, dense_row, dense, bases, pointers, slots, levels)
         )
     )

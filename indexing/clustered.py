@@ -27,12 +27,12 @@ from indexing.explain import Reason
 from indexing.filters import NO_FILTER, check_allowed, rows_of
 from indexing.forward import ForwardIndex, in_memory
 from indexing.jit import read_only
-from indexing.kernels_blocks import BLOCK_ROWS
+from indexing.kernels_blocks import BLOCK_ROWS, SUPER_BLOCKS
 from indexing.source import MatrixSource, RowSource
 from indexing.threads import ScratchPool, resolve_threads, run_parallel
 from lsr.core.artifact import ArtifactWriter, open_array
 from lsr.core.config import Config
-from lsr.core.errors import ArgumentError
+from lsr.core.errors import ArgumentError, ArtifactFormatError
 from lsr.core.manifest import Manifest
 from lsr.core.sparse import Float32Array, Int32Array, SparseMatrix, SparseVector, UInt64Array
 
@@ -68,7 +68,7 @@ class SearchStats(NamedTuple):
 class _Scratch:
     """What one running query writes into; large parts take memory only where they are touched."""
 
-    def __init__(self, n_documents: int, n_terms: int, row_bytes: int, super_bytes: int) -> None:
+    def __init__(self, n_documents: int, n_terms: int, row_bytes: int, wide_bytes: int) -> None:
         self.coarse_query = np.zeros(n_terms, dtype=np.uint8)
         self.fine_query = np.zeros(n_terms, dtype=np.float32)
         self.rows = np.empty(kernels.MAX_TERMS, dtype=np.int64)
@@ -77,16 +77,15 @@ class _Scratch:
         self.accumulator = np.empty(2 * row_bytes, dtype=np.uint16)
         self.groups = np.empty(row_bytes // 4, dtype=np.uint16)
         self.tops = np.empty(row_bytes // 32, dtype=np.uint16)
-        # Of all blocks, or of those of the selected super-blocks in whole top groups.
+        # Of all blocks, or of those of the opened super-blocks in whole top groups.
         self.accumulator8 = np.empty(2 * row_bytes + 1024, dtype=np.uint8)
         self.groups8 = np.empty((2 * row_bytes + 1024) // 8, dtype=np.uint8)
         self.tops8 = np.empty((2 * row_bytes + 1024) // 64, dtype=np.uint8)
-        self.super_accumulator = np.empty(2 * super_bytes, dtype=np.uint8)
-        self.super_groups = np.empty(super_bytes // 4, dtype=np.uint8)
-        self.super_tops = np.empty(super_bytes // 32, dtype=np.uint8)
-        self.selected = np.empty(2 * super_bytes + 64, dtype=np.uint32)
-        self.bits = np.zeros(2 * super_bytes // 64 + 1, dtype=np.uint64)
-        self.place = np.zeros(2 * super_bytes, dtype=np.int32)
+        self.wide_accumulator = np.empty(2 * wide_bytes, dtype=np.uint8)
+        self.wide_groups = np.empty(wide_bytes // 4, dtype=np.uint8)
+        self.wide_tops = np.empty(wide_bytes // 32, dtype=np.uint8)
+        self.selected = np.empty(2 * wide_bytes + 64, dtype=np.uint32)
+        self.bits = np.zeros(2 * wide_bytes // 64 + 1, dtype=np.uint64)
         self.candidates = np.empty(2 * row_bytes, dtype=np.uint32)
         self.estimates = np.empty(2 * row_bytes, dtype=np.uint16)
         self.counts = np.empty(257, dtype=np.int64)
@@ -116,12 +115,11 @@ class _Scratch:
                 self.accumulator8,
                 self.groups8,
                 self.tops8,
-                self.super_accumulator,
-                self.super_groups,
-                self.super_tops,
+                self.wide_accumulator,
+                self.wide_groups,
+                self.wide_tops,
                 self.selected,
                 self.bits,
-                self.place,
                 self.candidates,
                 self.estimates,
                 self.counts,
@@ -152,7 +150,7 @@ class ClusteredIndex:
 
     def __init__(self, parts: ClusteredParts) -> None:
         self._parts = parts
-        forward, blocks, supers = parts.forward, parts.blocks, parts.supers
+        forward, blocks, wide = parts.forward, parts.blocks, parts.wide
         quantization = forward.quantization
         self._inverse_scale = np.float32(1.0 / quantization.fine_scale)
         self._arguments = (
@@ -164,14 +162,16 @@ class ClusteredIndex:
             read_only(blocks.term_max),
             read_only(blocks.dense_row),
             read_only(blocks.dense.reshape(-1)),
+            read_only(blocks.list_bases),
             read_only(blocks.list_pointers),
             read_only(blocks.list_slots),
             read_only(blocks.list_levels),
-            read_only(supers.dense_row),
-            read_only(supers.dense.reshape(-1)),
-            read_only(supers.list_pointers),
-            read_only(supers.list_slots),
-            read_only(supers.list_levels),
+            read_only(wide.dense_row),
+            read_only(wide.dense.reshape(-1)),
+            read_only(wide.list_bases),
+            read_only(wide.list_pointers),
+            read_only(wide.list_slots),
+            read_only(wide.list_levels),
             self._inverse_scale,
             quantization.coarse_scale / quantization.fine_scale,
         )
@@ -180,9 +180,11 @@ class ClusteredIndex:
                 self.n_documents,
                 self.vocabulary_size,
                 blocks.dense.shape[1],
-                supers.dense.shape[1],
+                wide.dense.shape[1],
             )
         )
+        # Wide blocks in 64 documents: that many positions of a bit.
+        self._wide_shift = (SUPER_BLOCKS * BLOCK_ROWS // (parts.wide_rows or 1)).bit_length() - 1
         self._default_params = ClusteredParams()
 
     @classmethod
@@ -228,16 +230,28 @@ class ClusteredIndex:
 
     @classmethod
     def open(cls, path: Path, manifest: Manifest) -> ClusteredIndex:
-        """Return the memory-mapped index that `build` or `save_arrays` wrote."""
+        """Return the memory-mapped index that `build` or `save_arrays` wrote.
+
+        Raises
+        ------
+        ArtifactFormatError
+            If its arrays are those of an earlier release.
+        """
+        if "wide_rows" not in manifest.details:
+            raise ArtifactFormatError(
+                f"{path} holds the clustered layout of an earlier release.",
+                hint="Build it again: lsr index build.",
+            )
         return cls(
             ClusteredParts(
                 open_array(path, "document_rows", manifest),
                 open_array(path, "positions", manifest),
                 ForwardIndex.open(path, manifest),
                 BlockMaxima.open(path, "blocks", manifest),
-                BlockMaxima.open(path, "supers", manifest)
-                if manifest.details["super_level"]
+                BlockMaxima.open(path, "wide", manifest)
+                if manifest.details["wide_rows"]
                 else BlockMaxima.nothing(),
+                manifest.details["wide_rows"],
             )
         )
 
@@ -253,14 +267,14 @@ class ClusteredIndex:
             "positions": self._parts.positions,
             **self._parts.forward.arrays(),
             **self._parts.blocks.arrays("blocks"),
-            **(self._parts.supers.arrays("supers") if self.has_super_level else {}),
+            **(self._parts.wide.arrays("wide") if self.wide_rows else {}),
         }
 
     def _details(self) -> dict[str, Any]:
         return {
             "n_documents": self.n_documents,
             "vocabulary_size": self.vocabulary_size,
-            "super_level": self.has_super_level,
+            "wide_rows": self.wide_rows,
             **self._parts.forward.details(),
         }
 
@@ -275,9 +289,9 @@ class ClusteredIndex:
         return self._parts.forward.vocabulary_size
 
     @property
-    def has_super_level(self) -> bool:
-        """Whether super-blocks choose which blocks are estimated."""
-        return len(self._parts.supers.dense_row) > 0
+    def wide_rows(self) -> int:
+        """Documents of a wide block; 0 without a first level of them."""
+        return self._parts.wide_rows
 
     @property
     def nnz(self) -> int:
@@ -439,7 +453,8 @@ class ClusteredIndex:
             params.query_mass,
             params.heap_factor,
             blocks,
-            params.super_blocks_for(k),
+            params.wide_blocks_for(k),
+            self._wide_shift,
             params.rescore_share,
             allowed,
             chosen,

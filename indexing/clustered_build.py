@@ -12,7 +12,7 @@ from indexing.blocks import BlockMaxima, build_blocks
 from indexing.config_clustered import ClusteredLayout
 from indexing.forward import Allocate, ForwardIndex, build_forward
 from indexing.jit import read_only
-from indexing.kernels_blocks import BLOCK_ROWS, SUPER_BLOCKS
+from indexing.kernels_blocks import BLOCK_ROWS
 from indexing.ordering import cluster_order, inverse_frequencies, project
 from indexing.quantization import Quantization
 from indexing.reordering import ReorderedSource
@@ -39,15 +39,18 @@ class ClusteredParts:
         By position.
     blocks : BlockMaxima
         Of blocks of `BLOCK_ROWS` documents.
-    supers : BlockMaxima
-        Of super-blocks, or `BlockMaxima.nothing`.
+    wide : BlockMaxima
+        Of wide blocks, or `BlockMaxima.nothing`.
+    wide_rows : int
+        Documents of a wide block; 0 for none.
     """
 
     document_rows: Int32Array
     positions: Int32Array
     forward: ForwardIndex
     blocks: BlockMaxima
-    supers: BlockMaxima
+    wide: BlockMaxima
+    wide_rows: int
 
 
 def build_parts(
@@ -99,11 +102,12 @@ def build_parts(
     )
     forwarded = time.perf_counter()
     levels = {"blocks": BLOCK_ROWS}
-    if layout.super_level:
-        levels["supers"] = BLOCK_ROWS * SUPER_BLOCKS
+    wide_rows = layout.wide_rows_for(n)
+    if wide_rows:
+        levels["wide"] = wide_rows
     made = {}
     for level, block_rows in levels.items():
-        with progress_bar(f"Maxima of {level}", 2 * -(-n // block_rows), unit=level) as advance:
+        with progress_bar(f"Maxima ({level})", 2 * -(-n // block_rows), unit="blocks") as advance:
             made[level] = build_blocks(
                 forward,
                 allocate,
@@ -130,7 +134,8 @@ def build_parts(
         read_only(np.asarray(positions)),
         forward,
         made["blocks"],
-        made.get("supers") or BlockMaxima.nothing(),
+        made.get("wide") or BlockMaxima.nothing(),
+        wide_rows,
     )
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from indexing.blocks import BlockMaxima
 from indexing.config_clustered import ClusteredParams
 from indexing.explain import Reason
-from indexing.kernels_blocks import CHUNK_BLOCKS, CHUNK_BYTES, SUPER_BLOCKS
+from indexing.kernels_blocks import CHUNK_BLOCKS, CHUNK_BYTES, PART_BLOCKS, SUPER_BLOCKS, list_at
 from lsr.core.sparse import SparseVector
 
 __all__ = ["block_estimate", "find_shortcut"]
@@ -36,8 +36,10 @@ def block_estimate(maxima: BlockMaxima, query: SparseVector, block: int) -> floa
         if row >= 0:
             share = (int(maxima.dense[row, start + byte]) >> (4 * high) & 15) / 15
         else:
-            at = chunk * n_terms + term
-            here = slice(int(maxima.list_pointers[at]), int(maxima.list_pointers[at + 1]))
+            at = int(list_at(chunk, min(CHUNK_BYTES, width - start), n_terms, term))
+            at += local // PART_BLOCKS
+            ends = maxima.list_pointers[at : at + 2].astype(np.int64) + maxima.list_bases[chunk]
+            here = slice(int(ends[0]), int(ends[1]))
             there = np.flatnonzero(maxima.list_slots[here] == slot)
             share = float(maxima.list_levels[here][there].sum()) / 255
         total += weight * float(maxima.term_max[term]) * share

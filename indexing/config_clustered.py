@@ -10,6 +10,10 @@ from lsr.core.config import Config
 
 __all__ = ["ClusteredLayout", "ClusteredParams"]
 
+WIDE_FROM = 2_000_000
+WIDE_ROWS = 16
+"""The first level that large collections get."""
+
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -30,10 +34,10 @@ class ClusteredLayout(Config):
         Terms in more than this share of the blocks have a row of 4-bit maxima, the others a list.
         Less: faster (down to about .015: 15 to 20 % at a million documents), more memory (a third
         there).
-    super_level : bool
-        Maxima over 64 documents choose which blocks are estimated. Less is read from very large
-        collections, in random places; measured slower at equal recall up to three million
-        documents. More memory.
+    wide_rows : int, optional
+        A first level with maxima over this many documents (16, 32 or 64) chooses where blocks are
+        estimated at all; 0 leaves it out, None has it for collections of `WIDE_FROM` documents
+        on. Larger collections gain. More: fewer bytes, lower recall at equal `max_wide_blocks`.
     """
 
     kind: Literal["clustered"] = "clustered"
@@ -41,7 +45,13 @@ class ClusteredLayout(Config):
     n_iterations: Annotated[int, Field(ge=1, le=100)] = 8
     regroup_rows: Annotated[int, Field(ge=0, le=1024, multiple_of=4)] = 256
     dense_share: Share = 0.04
-    super_level: bool = False
+    wide_rows: Literal[0, 16, 32, 64] | None = None
+
+    def wide_rows_for(self, n_documents: int) -> int:
+        """Return the documents of a wide block, 0 for no such level."""
+        if self.wide_rows is None:
+            return WIDE_ROWS if n_documents >= WIDE_FROM else 0
+        return self.wide_rows
 
 
 class ClusteredParams(Config):
@@ -65,9 +75,9 @@ class ClusteredParams(Config):
     rescore_share : float
         Documents within this share of the k-th 8-bit score are scored again from half floats.
         Nearer 1: faster by a little, lower recall by a little.
-    max_super_blocks : int
-        With a super level: groups of 64 documents whose blocks are estimated, for k = 10. Fewer:
-        faster, lower recall. Without one: no effect.
+    max_wide_blocks : int
+        With a first level: wide blocks (of `ClusteredLayout.wide_rows` documents) near which
+        blocks are estimated, for k = 10. Fewer: faster, lower recall. Without: no effect.
     """
 
     exact: bool = False
@@ -75,12 +85,12 @@ class ClusteredParams(Config):
     max_blocks: Annotated[int, Field(ge=1, le=10_000_000)] = 150
     heap_factor: Annotated[float, Field(ge=0, le=1)] = 0.0
     rescore_share: Share = 0.97
-    max_super_blocks: Annotated[int, Field(ge=1, le=10_000_000)] = 2_000
+    max_wide_blocks: Annotated[int, Field(ge=1, le=10_000_000)] = 400
 
     def blocks_for(self, k: int) -> int:
         """Return the blocks to visit for depth `k`: at least k, growing with k to the .75."""
         return max(round(self.max_blocks * max(1.0, float((k / 10) ** 0.75))), k)
 
-    def super_blocks_for(self, k: int) -> int:
-        """Return the super-blocks to expand for depth `k`, growing like `blocks_for`."""
-        return max(round(self.max_super_blocks * max(1.0, float((k / 10) ** 0.5))), k)
+    def wide_blocks_for(self, k: int) -> int:
+        """Return the wide blocks to open for depth `k`, growing like `blocks_for`."""
+        return max(round(self.max_wide_blocks * max(1.0, float((k / 10) ** 0.75))), k)

@@ -17,6 +17,9 @@ __all__ = [
     "BLOCK_ROWS",
     "CHUNK_BLOCKS",
     "CHUNK_BYTES",
+    "CHUNK_PARTS",
+    "PART_BLOCKS",
+    "PART_BYTES",
     "SUPER_BLOCKS",
     "count_block_terms",
     "fill_block_maxima",
@@ -32,6 +35,32 @@ CHUNK_BLOCKS = 65_536
 CHUNK_BYTES = CHUNK_BLOCKS // 2
 SUPER_BLOCKS = 16
 """Blocks a super-block."""
+
+PART_BLOCKS = 1_024
+"""Blocks a part: every list has a pointer to each part of a chunk."""
+
+PART_BYTES = PART_BLOCKS // 2
+CHUNK_PARTS = CHUNK_BLOCKS // PART_BLOCKS
+
+
+@jit
+def parts_of(chunk_bytes):
+    """Return the number of parts of a chunk of so many bytes of a dense row."""
+    return (U(chunk_bytes) + U(PART_BYTES - 1)) // U(PART_BYTES)
+
+
+@jit
+def list_at(chunk, chunk_bytes, n_terms, term):
+    """Return where a term's pointers in a chunk start: one a part of the chunk, then the end."""
+    return U(chunk) * (U(n_terms) * U(CHUNK_PARTS) + U(1)) + U(term) * parts_of(chunk_bytes)
+
+
+@jit
+def part_at(part, row_bytes, n_terms, term):
+    """Return where a term's pointer to a part (counted over all chunks) stands."""
+    chunk = U(part) // U(CHUNK_PARTS)
+    chunk_bytes = min(U(CHUNK_BYTES), U(row_bytes) - chunk * U(CHUNK_BYTES))
+    return list_at(chunk, chunk_bytes, n_terms, term) + U(part) % U(CHUNK_PARTS)
 
 
 @jit

@@ -13,7 +13,17 @@ import numpy as np
 
 from indexing.jit import half_to_float, jit, prefetch
 from indexing.kernels import heap_drain, heap_insert
-from indexing.kernels_blocks import BLOCK_ROWS, CHUNK_BLOCKS, CHUNK_BYTES, SUPER_BLOCKS
+from indexing.kernels_blocks import (
+    BLOCK_ROWS,
+    CHUNK_BLOCKS,
+    CHUNK_BYTES,
+    CHUNK_PARTS,
+    PART_BLOCKS,
+    SUPER_BLOCKS,
+    list_at,
+    part_at,
+    parts_of,
+)
 from indexing.lookup import STEP_BYTES, add_levels, add_super_block
 
 __all__ = [
@@ -44,6 +54,7 @@ STATS = 4
 documents scored again."""
 
 _TILE_BYTES = 8_192
+_AHEAD = 16
 _LIMIT = 65_535
 _ESTIMATE_UNITS = 384
 _NO_BOUND = 1 << 20
@@ -203,6 +214,7 @@ def bound_blocks(
     term_max,
     dense_row,
     dense,
+    list_bases,
     list_pointers,
     list_slots,
     list_levels,
@@ -222,7 +234,7 @@ def bound_blocks(
     scale : float
         Units of a score of 1.
     n_terms : int
-    term_max, dense_row, dense, list_pointers, list_slots, list_levels
+    term_max, dense_row, dense, list_bases, list_pointers, list_slots, list_levels
         See `indexing.blocks.BlockMaxima`.
     rows, weights : int64, uint16, shape (>= MAX_TERMS,)
         Scratch.
@@ -250,6 +262,7 @@ def bound_blocks(
     while chunk_start < row_bytes:
         chunk_bytes = min(U(CHUNK_BYTES), row_bytes - chunk_start)
         here = accumulator[U(2) * chunk_start : U(2) * (chunk_start + chunk_bytes)]
+        base = U(list_bases[chunk])
         for x in range(U(2) * chunk_bytes):
             here[x] = np.uint16(0)
         n_used = U(0)
@@ -259,11 +272,12 @@ def bound_blocks(
                 continue
             n_used += U(1)
             if dense_row[t] < 0:
-                at = chunk * U(n_terms) + t
+                at = list_at(chunk, chunk_bytes, n_terms, t)
+                stop = at + parts_of(chunk_bytes)
                 # 24 bits for the weight: level * weight / 2^16, rounded up, loses nothing.
                 unit = np.float64(query_weights[j]) * np.float64(term_max[t]) * scale
                 weight = U(np.ceil(unit * (np.float64(65536) / np.float64(255))))
-                for p in range(U(list_pointers[at]), U(list_pointers[at + U(1)])):
+                for p in range(base + U(list_pointers[at]), base + U(list_pointers[stop])):
                     slot = U(list_slots[p])
                     value = (U(list_levels[p]) * weight + U(65535)) >> U(16)
                     here[slot] = np.uint16(U(here[slot]) + value)
@@ -309,6 +323,7 @@ def estimate_blocks(
     term_max,
     dense_row,
     dense,
+    list_bases,
     list_pointers,
     list_slots,
     list_levels,
@@ -322,7 +337,7 @@ def estimate_blocks(
 
     Parameters
     ----------
-    query_terms, query_weights, threshold, n_terms, term_max, list_pointers, list_slots
+    query_terms, query_weights, threshold, n_terms, term_max, list_bases, list_pointers, list_slots
     list_levels, rows
         See `bound_blocks`.
     scale : float
@@ -356,15 +371,17 @@ def estimate_blocks(
         here = accumulator[U(2) * chunk_start : U(2) * (chunk_start + chunk_bytes)]
         low = here[U(0) : chunk_bytes]
         high = here[chunk_bytes : U(2) * chunk_bytes]
+        base = U(list_bases[chunk])
         for x in range(U(2) * chunk_bytes):
             here[x] = np.uint8(0)
         for j in range(n_query):
             t = U(query_terms[j])
             if query_weights[j] >= threshold and dense_row[t] < 0:
-                at = chunk * U(n_terms) + t
+                at = list_at(chunk, chunk_bytes, n_terms, t)
+                stop = at + parts_of(chunk_bytes)
                 unit = np.float64(query_weights[j]) * np.float64(term_max[t]) * scale
                 weight = U(unit * (np.float64(65536) / np.float64(255)))
-                for p in range(U(list_pointers[at]), U(list_pointers[at + U(1)])):
+                for p in range(base + U(list_pointers[at]), base + U(list_pointers[stop])):
                     slot = U(list_slots[p])
                     value = (U(list_levels[p]) * weight + U(32768)) >> U(16)
                     here[slot] = np.uint8(min(U(here[slot]) + value, U(255)))
@@ -499,6 +516,7 @@ def expand_super_blocks(
     term_max,
     dense_row,
     dense,
+    list_bases,
     list_pointers,
     list_slots,
     list_levels,
@@ -506,7 +524,8 @@ def expand_super_blocks(
     tables,
     selected,
     n_selected,
-    place,
+    parts,
+    firsts,
     sums,
     groups,
     tops,
@@ -516,14 +535,14 @@ def expand_super_blocks(
     Parameters
     ----------
     query_terms, query_weights, threshold, scale, n_terms, term_max, dense_row, dense
-    list_pointers, list_slots, list_levels, tables
+    list_bases, list_pointers, list_slots, list_levels, tables
         See `estimate_blocks`; of the blocks.
     row_bytes : int
     selected : uint32, shape (>= n_selected + 64,)
         Super-blocks, ascending.
     n_selected : int
-    place : int32, shape (n_super_blocks,)
-        Scratch, zeros before and after.
+    parts, firsts : uint32, shape (>= n_selected + 1,)
+        Scratch.
     sums : uint8, shape (>= 16 * (n_selected + 64),)
         Sixteen a super-block, its blocks in their order.
     groups, tops : uint8
@@ -534,8 +553,14 @@ def expand_super_blocks(
     n_padded = ((n + U(63)) // U(64)) * U(64)
     for x in range(n_padded * U(16)):
         sums[x] = np.uint8(0)
+    n_parts = U(0)
     for i in range(n):
-        place[U(selected[i])] = np.int32(i + U(1))
+        part = U(selected[i]) // U(PART_BLOCKS // SUPER_BLOCKS)
+        if n_parts == U(0) or U(parts[n_parts - U(1)]) != part:
+            parts[n_parts] = np.uint32(part)
+            firsts[n_parts] = np.uint32(i)
+            n_parts += U(1)
+    firsts[n_parts] = np.uint32(n)
     for j in range(U(len(query_terms))):
         t = U(query_terms[j])
         if query_weights[j] < threshold:
@@ -552,27 +577,47 @@ def expand_super_blocks(
                 add_super_block(sums, i * U(16), dense, start + U(selected[i]) * U(8), tables, U(0))
         else:
             weight = U(impact * (np.float64(65536) / np.float64(255)))
-            chunk = U(0)
-            chunk_start = U(0)
-            while chunk_start < U(row_bytes):
-                chunk_bytes = min(U(CHUNK_BYTES), U(row_bytes) - chunk_start)
-                first_super = chunk_start >> U(3)
-                at = chunk * U(n_terms) + t
-                for p in range(U(list_pointers[at]), U(list_pointers[at + U(1)])):
+            for x in range(U(0), n_parts + U(_AHEAD)):
+                # Three steps at a time: the pointers of a part, its entries, the sums.
+                if x < n_parts:
+                    at = part_at(parts[x], row_bytes, n_terms, t)
+                    prefetch(list_pointers, at)
+                if x >= U(_AHEAD // 2) and x < n_parts + U(_AHEAD // 2):
+                    part = U(parts[x - U(_AHEAD // 2)])
+                    at = part_at(part, row_bytes, n_terms, t)
+                    p = U(list_bases[part // U(CHUNK_PARTS)]) + U(list_pointers[at])
+                    prefetch(list_slots, p)
+                    prefetch(list_levels, p)
+                if x < U(_AHEAD):
+                    continue
+                part = U(parts[x - U(_AHEAD)])
+                chunk = part // U(CHUNK_PARTS)
+                chunk_bytes = min(U(CHUNK_BYTES), U(row_bytes) - chunk * U(CHUNK_BYTES))
+                first_super = chunk * U(CHUNK_BLOCKS // SUPER_BLOCKS)
+                base = U(list_bases[chunk])
+                at = part_at(part, row_bytes, n_terms, t)
+                i = U(firsts[x - U(_AHEAD)])
+                last = U(firsts[x - U(_AHEAD) + U(1)])
+                wanted = U(selected[i]) - first_super
+                # Entries come by block, so those of a super-block stand together.
+                for p in range(base + U(list_pointers[at]), base + U(list_pointers[at + U(1)])):
                     byte = U(list_slots[p])
                     high = U(0)
                     if byte >= chunk_bytes:
                         byte -= chunk_bytes
                         high = U(8)
-                    i = place[first_super + (byte >> U(3))]
-                    if i > 0:
-                        to = U(i - 1) * U(16) + high + (byte & U(7))
+                    here = byte >> U(3)
+                    if here < wanted:
+                        continue
+                    while here > wanted and i + U(1) < last:
+                        i += U(1)
+                        wanted = U(selected[i]) - first_super
+                    if here > wanted:
+                        break
+                    if here == wanted:
+                        to = i * U(16) + high + (byte & U(7))
                         value = (U(list_levels[p]) * weight + U(32768)) >> U(16)
                         sums[to] = np.uint8(min(U(sums[to]) + value, U(255)))
-                chunk += U(1)
-                chunk_start += chunk_bytes
-    for i in range(n):
-        place[U(selected[i])] = np.int32(0)
     group_maxima(sums[U(0) : n_padded * U(16)], groups[U(0) : n_padded * U(2)])
     group_maxima(groups[U(0) : n_padded * U(2)], tops[U(0) : n_padded >> U(2)])
     return n_padded * U(16)
@@ -607,7 +652,7 @@ def collect_expanded(sums, groups, tops, selected, least, below, candidates, est
 
 
 @jit
-def sort_ids(ids, n, bits):
+def sort_ids(ids, n, shift, bits):
     """Sort ``ids[:n]``, all different, through a bitmap.
 
     Parameters
@@ -617,7 +662,8 @@ def sort_ids(ids, n, bits):
         Scratch, zeros before and after.
     """
     for i in range(U(n)):
-        bits[U(ids[i]) >> U(6)] |= U(1) << (U(ids[i]) & U(63))
+        wide = U(ids[i]) >> U(shift)
+        bits[wide >> U(6)] |= U(1) << (wide & U(63))
     at = U(0)
     for word in range(U(len(bits))):
         left = bits[word]
@@ -629,6 +675,7 @@ def sort_ids(ids, n, bits):
             left >>= U(1)
             bit += U(1)
         bits[word] = U(0)
+    return np.int64(at)
 
 
 @jit
@@ -1000,14 +1047,16 @@ def clustered_search(
     term_max,
     dense_row,
     dense,
+    list_bases,
     list_pointers,
     list_slots,
     list_levels,
-    super_row,
-    super_dense,
-    super_pointers,
-    super_slots,
-    super_levels,
+    wide_row,
+    wide_dense,
+    wide_bases,
+    wide_pointers,
+    wide_slots,
+    wide_levels,
     inverse_fine_scale,
     coarse_unit,
     query_terms,
@@ -1017,7 +1066,8 @@ def clustered_search(
     mass,
     heap_factor,
     max_blocks,
-    max_super_blocks,
+    max_wide_blocks,
+    wide_shift,
     rescore_share,
     allowed,
     chosen,
@@ -1032,12 +1082,11 @@ def clustered_search(
     accumulator8,
     groups8,
     tops8,
-    super_accumulator,
-    super_groups,
-    super_tops,
+    wide_accumulator,
+    wide_groups,
+    wide_tops,
     selected,
     bits,
-    place,
     candidates,
     estimates,
     counts,
@@ -1062,9 +1111,9 @@ def clustered_search(
         Row of each position.
     pointers, terms, coarse, fine
         The forward index in clustered order; see `indexing.forward.ForwardIndex`.
-    term_max, dense_row, dense, list_pointers, list_slots, list_levels
+    term_max, dense_row, dense, list_bases, list_pointers, list_slots, list_levels
         See `indexing.blocks.BlockMaxima`; `dense` in one dimension.
-    super_row, super_dense, super_pointers, super_slots, super_levels
+    wide_row, wide_dense, wide_pointers, wide_slots, wide_levels
         The same of super-blocks, or empty.
     inverse_fine_scale : float32
         A score of stored weights times this is the true one.
@@ -1087,9 +1136,9 @@ def clustered_search(
         See `bound_blocks`.
     accumulator8, groups8, tops8 : uint8
         See `estimate_blocks`.
-    super_accumulator, super_groups, super_tops : uint8
+    wide_accumulator, wide_groups, wide_tops : uint8
         The same of super-blocks.
-    selected, bits, place : uint32, uint64, int32
+    selected, bits : uint32, uint64
         See `expand_super_blocks` and `sort_ids`.
     candidates, estimates, order, visited : uint32, uint16, uint32, uint32, shape (2 * row_bytes,)
     counts : int64, shape (257,)
@@ -1133,7 +1182,7 @@ def clustered_search(
             plain_groups8 = groups8[U(0) : U(len(groups))]
             plain_tops8 = tops8[U(0) : U(len(tops))]
             n_sums = U(0)
-            if len(super_row) > 0 and len(chosen) == 0:
+            if len(wide_row) > 0 and len(chosen) == 0:
                 estimate_blocks(
                     query_terms,
                     query_weights,
@@ -1141,30 +1190,31 @@ def clustered_search(
                     scale,
                     n_terms,
                     term_max,
-                    super_row,
-                    super_dense,
-                    super_pointers,
-                    super_slots,
-                    super_levels,
+                    wide_row,
+                    wide_dense,
+                    wide_bases,
+                    wide_pointers,
+                    wide_slots,
+                    wide_levels,
                     rows,
                     tables,
-                    super_accumulator,
-                    super_groups,
-                    super_tops,
+                    wide_accumulator,
+                    wide_groups,
+                    wide_tops,
                 )
                 n_selected = collect_blocks(
-                    super_accumulator,
-                    super_groups,
-                    super_tops,
+                    wide_accumulator,
+                    wide_groups,
+                    wide_tops,
                     threshold_for(
-                        super_accumulator, super_groups, super_tops, max_super_blocks, np.uint8(1)
+                        wide_accumulator, wide_groups, wide_tops, max_wide_blocks, np.uint8(1)
                     ),
                     _NO_BOUND,
                     8,
                     selected,
                     estimates,
                 )
-                sort_ids(selected, n_selected, bits)
+                n_selected = sort_ids(selected, n_selected, wide_shift, bits)
                 n_sums = expand_super_blocks(
                     query_terms,
                     query_weights,
@@ -1174,6 +1224,7 @@ def clustered_search(
                     term_max,
                     dense_row,
                     dense,
+                    list_bases,
                     list_pointers,
                     list_slots,
                     list_levels,
@@ -1181,7 +1232,8 @@ def clustered_search(
                     tables,
                     selected,
                     n_selected,
-                    place,
+                    order,
+                    visited,
                     accumulator8,
                     groups8,
                     tops8,
@@ -1196,6 +1248,7 @@ def clustered_search(
                     term_max,
                     dense_row,
                     dense,
+                    list_bases,
                     list_pointers,
                     list_slots,
                     list_levels,
@@ -1325,6 +1378,7 @@ def clustered_search(
             term_max,
             dense_row,
             dense,
+            list_bases,
             list_pointers,
             list_slots,
             list_levels,

@@ -235,6 +235,8 @@ def regroup(matrix: SparseMatrix, *, run: int, group: int, n_threads: int) -> In
     def work(item: int) -> None:
         dense = np.zeros(matrix.size, dtype=np.float32)
         similarity = np.empty((run, run), dtype=np.float32)
+        merged = np.empty((run // group, run // group), dtype=np.float32)
+        moved = np.empty((2, run), dtype=np.int32)
         inverse_norms = np.empty(run, dtype=np.float32)
         used = np.empty(run, dtype=np.uint8)
         for start in range(item * task_rows, min(n, (item + 1) * task_rows), run):
@@ -246,8 +248,10 @@ def regroup(matrix: SparseMatrix, *, run: int, group: int, n_threads: int) -> In
                 group,
                 dense,
                 similarity,
+                merged,
                 inverse_norms,
                 used,
+                moved,
                 order[start:stop],
             )
             order[start:stop] += np.int32(start)

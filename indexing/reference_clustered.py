@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from indexing.filters import rows_of
-from indexing.kernels_blocks import CHUNK_BLOCKS, CHUNK_BYTES
+from indexing.kernels_blocks import CHUNK_BLOCKS, CHUNK_BYTES, CHUNK_PARTS, PART_BYTES
 from indexing.kernels_clustered import GROUP, MAX_TERMS
 
 __all__ = [
@@ -22,6 +22,8 @@ __all__ = [
     "count_block_terms",
     "estimate_blocks",
     "fill_block_maxima",
+    "group_alike",
+    "merge_alike",
     "project_points",
     "project_rows",
     "regroup_run",
@@ -71,7 +73,7 @@ def add_dense(
 
 def _levels(term: int, dense_row: Array, dense: Array, lists: Any, row_bytes: int) -> Array:
     """Return the level of a term in every accumulator: of 15 if it has a dense row, else of 255."""
-    pointers, slots, levels, n_terms = lists
+    bases, pointers, slots, levels, n_terms = lists
     found = np.zeros(2 * row_bytes, dtype=np.int64)
     for chunk, start in enumerate(range(0, row_bytes, CHUNK_BYTES)):
         stop = min(row_bytes, start + CHUNK_BYTES)
@@ -80,7 +82,9 @@ def _levels(term: int, dense_row: Array, dense: Array, lists: Any, row_bytes: in
             row = dense[at + start : at + stop]
             found[2 * start : 2 * stop] = np.concatenate([row & 15, row >> 4])
         else:
-            here = slice(pointers[chunk * n_terms + term], pointers[chunk * n_terms + term + 1])
+            n_parts = -(-(stop - start) // PART_BYTES)
+            at = chunk * (n_terms * CHUNK_PARTS + 1) + term * n_parts
+            here = slice(bases[chunk] + pointers[at], bases[chunk] + pointers[at + n_parts])
             found[2 * start + slots[here].astype(np.int64)] = levels[here]
     return found
 
@@ -94,6 +98,7 @@ def bound_blocks(
     term_max: Array,
     dense_row: Array,
     dense: Array,
+    list_bases: Array,
     list_pointers: Array,
     list_slots: Array,
     list_levels: Array,
@@ -104,7 +109,7 @@ def bound_blocks(
     tops: Array,
 ) -> None:
     """Write an upper bound, in units, of the score that each block's documents can have."""
-    lists = (list_pointers, list_slots, list_levels, n_terms)
+    lists = (list_bases, list_pointers, list_slots, list_levels, n_terms)
     used = np.flatnonzero(query_weights >= threshold)[:MAX_TERMS]
     total = np.zeros(len(accumulator), dtype=np.int64)
     for term, weight in zip(query_terms[used].tolist(), query_weights[used].tolist(), strict=True):
@@ -127,6 +132,7 @@ def estimate_blocks(
     term_max: Array,
     dense_row: Array,
     dense: Array,
+    list_bases: Array,
     list_pointers: Array,
     list_slots: Array,
     list_levels: Array,
@@ -137,7 +143,7 @@ def estimate_blocks(
     tops: Array,
 ) -> None:
     """Write an estimate in 8 bits of the best score in each block; sums stay at 255."""
-    lists = (list_pointers, list_slots, list_levels, n_terms)
+    lists = (list_bases, list_pointers, list_slots, list_levels, n_terms)
     used = np.flatnonzero(query_weights >= threshold)
     total = np.zeros(len(accumulator), dtype=np.int64)
     for term, weight in zip(query_terms[used].tolist(), query_weights[used].tolist(), strict=True):
@@ -282,6 +288,32 @@ def project_points(points: Array, direction: Array, out: Array) -> None:
     out[:] = points.astype(np.int64) @ direction.astype(np.int64)
 
 
+def group_alike(
+    similarity: Array, n: int, group: int, used: Array, total: Array, out: Array
+) -> None:
+    """Order `n` items so that each `group` of them is alike, greedily."""
+    left = list(range(n))
+    placed: list[int] = []
+    while left:
+        pairs = [(-similarity[i, j], i, j) for i in left for j in left if i < j]
+        members = list(min(pairs)[1:]) if pairs and group > 1 else [left[0]]
+        left = [item for item in left if item not in members]
+        while left and len(members) < group:
+            best = max(left, key=lambda item: (similarity[members, item].sum(), -item))
+            members.append(best)
+            left.remove(best)
+        placed += members
+    out[:n] = placed
+
+
+def merge_alike(similarity: Array, n: int, group: int, order: Array, merged: Array) -> None:
+    """Write the similarity of whole groups of consecutive items: the sum over their pairs."""
+    n_groups = n // group
+    items = order[: n_groups * group].reshape(n_groups, group)
+    for g, h in np.ndindex(n_groups, n_groups):
+        merged[g, h] = 0 if g == h else similarity[np.ix_(items[g], items[h])].sum()
+
+
 def regroup_run(
     indptr: Array,
     terms: Array,
@@ -289,11 +321,13 @@ def regroup_run(
     group: int,
     dense: Array,
     similarity: Array,
+    merged: Array,
     inverse_norms: Array,
     used: Array,
+    order: Array,
     out: Array,
 ) -> None:
-    """Order the rows of one run so that each `group` of them is alike, greedily."""
+    """Order the rows of one run: groups of like rows, then groups of like groups, to the top."""
     n = len(indptr) - 1
     vectors = np.zeros((n, len(dense)))
     for row in range(n):
@@ -303,18 +337,16 @@ def regroup_run(
     vectors /= np.where(lengths > 0, lengths, 1)[:, None]
     cosine = vectors @ vectors.T
     np.fill_diagonal(cosine, 0)
-    left = list(range(n))
-    placed: list[int] = []
-    while left:
-        pairs = [(-cosine[i, j], i, j) for i in left for j in left if i < j]
-        members = list(min(pairs)[1:]) if pairs and group > 1 else [left[0]]
-        left = [row for row in left if row not in members]
-        while left and len(members) < group:
-            best = max(left, key=lambda row: (cosine[members, row].sum(), -row))
-            members.append(best)
-            left.remove(best)
-        placed += members
-    out[:] = placed
+    group_alike(cosine, n, group, used, inverse_norms, out)
+    size = group
+    while group > 1 and n // size > group:
+        whole = n // size
+        sums = np.zeros((whole, whole))
+        merge_alike(cosine, whole * size, size, out, sums)
+        moved = np.empty(whole, dtype=np.int64)
+        group_alike(sums, whole, group, used, inverse_norms, moved)
+        out[: whole * size] = out[: whole * size].reshape(whole, size)[moved].reshape(-1)
+        size *= group
 
 
 def copy_rows(

@@ -29,7 +29,7 @@ LAYOUTS = (
     ClusteredLayout(dense_share=1.0, regroup_rows=0),
     ClusteredLayout(dense_share=1e-6, regroup_rows=16),
     ClusteredLayout(),
-    ClusteredLayout(super_level=True, dense_share=0.2),
+    ClusteredLayout(wide_rows=16, dense_share=0.2),
 )
 N = 60 if not COMPILED else 1_000
 
@@ -137,10 +137,10 @@ def test_approximate_results_are_exact_where_everything_is_visited(
     matrix, queries = random_matrix(rng, N, 300, 20), random_matrix(rng, 20, 300, 8)
     index = ClusteredIndex.from_matrix(matrix, n_threads=1)
     layered = ClusteredIndex.from_matrix(
-        matrix, ClusteredLayout(super_level=True, dense_share=0.1), n_threads=1
+        matrix, ClusteredLayout(wide_rows=16, dense_share=0.1), n_threads=1
     )
     everything = ClusteredParams(
-        query_mass=1.0, max_blocks=N, max_super_blocks=N, rescore_share=0.01
+        query_mass=1.0, max_blocks=N, max_wide_blocks=N, rescore_share=0.01
     )
     for query in queries:
         assert found(index, query, 10, params=everything) == brute(index, query, 10)
@@ -168,14 +168,14 @@ def test_recall_grows_with_blocks_and_certificates_are_true(rng: np.random.Gener
     assert proven > 0
 
 
-@pytest.mark.parametrize("super_level", [False, True])
-def test_deep_results_keep_their_recall(super_level: bool, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("wide_rows", [0, 16, 32, 64])
+def test_deep_results_keep_their_recall(wide_rows: int, rng: np.random.Generator) -> None:
     if not COMPILED:
         pytest.skip("interpreted")
     matrix, queries = random_matrix(rng, 4_000, 500, 20), random_matrix(rng, 10, 500, 8)
-    layout = ClusteredLayout(super_level=super_level, regroup_rows=64)
+    layout = ClusteredLayout(wide_rows=wide_rows, regroup_rows=64)
     index = ClusteredIndex.from_matrix(matrix, layout, n_threads=1)
-    assert index.has_super_level == super_level
+    assert index.wide_rows == wide_rows
     for k in (1, 10, 100, 1_000):
         hits = total = 0
         for query in queries:

@@ -41,6 +41,7 @@ def scores_of_blocks(
         blocks.term_max,
         blocks.dense_row,
         read_only(blocks.dense.reshape(-1)),
+        blocks.list_bases,
         blocks.list_pointers,
         blocks.list_slots,
         blocks.list_levels,
@@ -174,8 +175,10 @@ def test_regrouping_is_that_of_the_twin(matrix: SparseMatrix, group: int) -> Non
             group,
             np.zeros(SIZE, np.float32),
             np.empty((n, n), np.float32),
+            np.empty((n // group, n // group), np.float32),
             np.empty(n, np.float32),
             np.empty(n, np.uint8),
+            np.empty((2, n), np.int32),
             order,
         )
         assert sorted(order.tolist()) == list(range(n))
@@ -188,7 +191,27 @@ def test_regrouping_is_that_of_the_twin(matrix: SparseMatrix, group: int) -> Non
     np.fill_diagonal(cosine, 0)
     if group > 1 and n > 1:
         for order in out:
-            assert cosine[order[0], order[1]] == pytest.approx(cosine.max(), abs=1e-5)
+            starts = range(0, n, group)
+            within = max(
+                cosine[np.ix_(here, here)].max() for here in (order[s : s + group] for s in starts)
+            )
+            assert within == pytest.approx(cosine.max(), abs=1e-5)
+
+
+@settings(deadline=None, max_examples=FEW)
+@given(st.integers(1, 40), st.integers(2, 5), st.integers(0, 2**31))
+def test_grouping_and_merging_are_those_of_the_twins(n: int, group: int, seed: int) -> None:
+    # Whole numbers: sums are exact in any order, and ties are ties.
+    similarity = np.triu(np.random.default_rng(seed).integers(0, 9, (n, n)), 1).astype(np.float32)
+    similarity += similarity.T
+    out = []
+    for module in (kernels_ordering, reference):
+        order, merged = np.empty(n, np.int32), np.zeros((n // group, n // group), np.float32)
+        scratch = np.empty(n, np.uint8), np.empty(n, np.float32)
+        module.group_alike(similarity, n, group, *scratch, order)
+        module.merge_alike(similarity, n, group, order, merged)
+        out.append((order.tolist(), merged.tolist()))
+    assert out[0] == out[1]
 
 
 @settings(deadline=None, max_examples=FEW)
