@@ -34,6 +34,7 @@ from indexing.live_checks import (
 from indexing.live_lock import locked
 from indexing.live_rows import SegmentRow
 from indexing.live_store import STORE_NAME, LiveStore
+from indexing.tuning import TUNING_NAME
 from lsr.core.artifact import (
     MANIFEST_NAME,
     check_artifact,
@@ -86,7 +87,8 @@ def snapshot(path: Path, out: Path, *, overwrite: bool = False) -> dict[str, Any
     with write_artifact(out, manifest, overwrite=overwrite) as writer:
         target = writer.path / _INNER
         target.mkdir()
-        for name in (MANIFEST_NAME, *base.files):
+        measured = [TUNING_NAME] if (path / TUNING_NAME).exists() else []
+        for name in (MANIFEST_NAME, *base.files, *measured):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path / name, target / name)
         manifest.details.update(_copy_state(path, target, int(base.details["vocabulary_size"])))

@@ -3,34 +3,38 @@
 Half of the queries choose the parameters, the other half measure what they reach; only the
 latter's figures are stored and quoted. They stand beside the index, in ``tuning.json``, with the
 machine they were measured on; ``IndexFolder.search(target_recall=0.95)`` uses them.
+
+A live collection is tuned at one generation (`indexing.collection_tuning`). As long as it has about
+as many documents as then the figures are taken to hold; afterwards it has to be tuned again.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from indexing.base import SparseIndex, check_k, check_query
+from indexing.base import BatchResult, check_k, check_query
 from indexing.recall import recall_of
 from lsr.core.artifact import write_text_atomic
 from lsr.core.config import Config
 from lsr.core.console import track
 from lsr.core.errors import ArgumentError, ArtifactCorruptedError, CheckFailedError
 from lsr.core.manifest import Machine, describe_machine
-from lsr.core.sparse import SparseMatrix
+from lsr.core.sparse import SparseMatrix, SparseVector
 
 __all__ = [
     "TUNING_NAME",
     "Point",
+    "Tunable",
     "Tuning",
     "load_queries",
     "load_tuning",
@@ -73,6 +77,8 @@ class Point(_Frozen):
         Mean recall@k against the index's exact mode.
     mean_us, p50_us, p99_us : float
         Time of one search on one thread, the median of three runs a query.
+    n_documents : int or None
+        Of a live collection when it was measured.
     """
 
     params: dict[str, Any]
@@ -80,6 +86,7 @@ class Point(_Frozen):
     mean_us: float
     p50_us: float
     p99_us: float
+    n_documents: int | None = None
 
 
 class Tuning(_Frozen):
@@ -125,8 +132,37 @@ class Tuning(_Frozen):
         return min(enough, key=lambda p: p.mean_us)
 
 
+class Tunable(Protocol):
+    """What can be tuned; every `SparseIndex` of a layout with parameters is."""
+
+    @property
+    def kind(self) -> str:
+        """The layout."""
+
+    @property
+    def params_model(self) -> type[Config] | None:
+        """Its search parameters."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of columns of the vectors."""
+
+    def search(self, query: SparseVector, k: int = 10, *, params: Any | None = None) -> object:
+        """Search for one query."""
+
+    def search_batch(
+        self,
+        queries: SparseMatrix,
+        k: int = 10,
+        *,
+        params: Any | None = None,
+        n_threads: int | None = None,
+    ) -> BatchResult:
+        """Return the best `k` rows of every query."""
+
+
 def tune(
-    index: SparseIndex,
+    index: Tunable,
     queries: SparseMatrix,
     *,
     recall: float,
@@ -134,12 +170,13 @@ def tune(
     k: int = 10,
     seed: int = 42,
     n_threads: int | None = None,
+    on_setting: Callable[[int, int], None] | None = None,
 ) -> Tuning:
     """Return the fastest setting of `index` that reaches `recall`, measured on held-out queries.
 
     Parameters
     ----------
-    index : SparseIndex
+    index : Tunable
         Of a layout with search parameters.
     queries : SparseMatrix
         At least `MIN_QUERIES`, like those that will be asked.
@@ -151,6 +188,9 @@ def tune(
         Depth of the recall; which half of the queries is held out.
     n_threads : int, optional
         For exact search and recall; times are always taken on one thread.
+    on_setting : callable, optional
+        Told how many settings are measured, of how many; a progress bar otherwise. What it raises
+        ends the tuning.
 
     Raises
     ------
@@ -170,7 +210,7 @@ def tune(
     order = np.random.default_rng(seed).permutation(queries.n_rows)
     choosing = queries.take(order[: queries.n_rows // 2])
     held_out = queries.take(order[queries.n_rows // 2 :])
-    curve = _front(list(_measure_grid(index, model, choosing, k, n_threads)))
+    curve = _front(list(_measure_grid(index, model, choosing, k, n_threads, on_setting)))
     exact = index.search_batch(
         held_out, k, params=model.model_validate({"exact": True}), n_threads=n_threads
     )
@@ -218,8 +258,8 @@ def _failure(recall: float, p99_ms: float | None, tried: list[Point], curve: lis
     )
 
 
-def _params_model(index: SparseIndex) -> type[Config]:
-    model: type[Config] | None = getattr(index, "params_model", None)
+def _params_model(index: Tunable) -> type[Config]:
+    model = index.params_model
     if model is None or index.kind not in GRIDS:
         raise ArgumentError(
             f"An index of layout {index.kind!r} has nothing to tune.",
@@ -229,18 +269,22 @@ def _params_model(index: SparseIndex) -> type[Config]:
 
 
 def _measure_grid(
-    index: SparseIndex,
+    index: Tunable,
     model: type[Config],
     queries: SparseMatrix,
     k: int,
     n_threads: int | None,
+    on_setting: Callable[[int, int], None] | None,
 ) -> Iterator[Point]:
     exact = index.search_batch(
         queries, k, params=model.model_validate({"exact": True}), n_threads=n_threads
     )
     grid = GRIDS[index.kind]
     settings = [model(**dict(zip(grid, values, strict=True))) for values in product(*grid.values())]
-    for params in track(settings, "settings", len(settings)):
+    shown = track(settings, "settings", len(settings)) if on_setting is None else settings
+    for at, params in enumerate(shown):
+        if on_setting is not None:
+            on_setting(at, len(settings))
         found = index.search_batch(queries, k, params=params, n_threads=n_threads)
         reached = float(np.nanmean(recall_of(found, exact)))
         yield _point(params, reached, _times(index, queries, k, params, n_runs=1))
@@ -258,7 +302,7 @@ def _point(params: Config, recall: float, times_us: NDArray[np.float64]) -> Poin
 
 
 def _times(
-    index: SparseIndex, queries: SparseMatrix, k: int, params: Config, *, n_runs: int
+    index: Tunable, queries: SparseMatrix, k: int, params: Config, *, n_runs: int
 ) -> NDArray[np.float64]:
     """Return the time of each query in microseconds, one at a time: the median of its runs."""
     rows = list(queries)

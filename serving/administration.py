@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indexing.collection import Collection
 from indexing.collection_config import CollectionConfig
@@ -18,6 +18,7 @@ from lsr.encoders.loading import load_encoder
 from serving.catalog import Served
 from serving.collection_source import CollectionSource
 from serving.encoding import DocumentEncoders
+from serving.engine import Engine
 from serving.schemas_admin import (
     CreateRequest,
     IndexStats,
@@ -25,9 +26,16 @@ from serving.schemas_admin import (
     SnapshotInfo,
     TaskBody,
     TaskError,
+    TunedTarget,
+    TuneRequest,
+    TuningStats,
     WriteStats,
 )
+from serving.sources import TuningOptions
 from serving.tasks import Task
+
+if TYPE_CHECKING:
+    from indexing.tuning import Tuning
 
 __all__ = [
     "collection_config",
@@ -37,6 +45,8 @@ __all__ = [
     "snapshot_info",
     "take_snapshot",
     "task_body",
+    "tune_index",
+    "tuning_stats",
 ]
 
 EXTERNAL = "external"
@@ -136,8 +146,49 @@ def index_stats(served: Served) -> IndexStats:
         layout=source.layout,
         n_documents=source.n_documents,
         bytes=source.bytes_by_part(),
+        tuning=tuning_stats(source.tuning),
         collection=collection,
     )
+
+
+def tuning_stats(tuning: Tuning | None) -> TuningStats | None:
+    """Return what was measured on an index, by target."""
+    if tuning is None:
+        return None
+    names = ("recall", "params", "mean_us", "p99_us", "n_documents")
+    return TuningStats(
+        k=tuning.k,
+        n_held_out=tuning.n_held_out,
+        created=tuning.created,
+        targets=[
+            TunedTarget(target=float(target), **{name: getattr(point, name) for name in names})
+            for target, point in sorted(tuning.targets.items())
+        ],
+    )
+
+
+def tune_index(engine: Engine, request: TuneRequest, task: Task) -> dict[str, Any]:
+    """Measure which search parameters reach a recall; return what was measured.
+
+    Raises
+    ------
+    ArgumentError
+        If the layout has nothing to tune.
+    QueryError
+        If a query cannot be encoded.
+    CheckFailedError
+        If nothing reaches the recall in the time.
+    """
+
+    def on_setting(at: int, of: int) -> None:
+        task.expect(of, "settings")
+        task.done = at
+        task.check()
+
+    options = TuningOptions(request.recall, request.k, request.p99_ms, on_setting)
+    tuned = tuning_stats(engine.source.tune(engine.queries.matrix(request.queries), options))
+    task.done = task.total or 0
+    return tuned.model_dump(mode="json") if tuned is not None else {}
 
 
 def task_body(task: Task) -> TaskBody:

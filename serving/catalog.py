@@ -282,20 +282,20 @@ class Catalog:
             )
         return served
 
-    def require_data(self) -> DataFolder:
-        """Return the data folder, for writing.
+    def require_data(self, *, writing: bool = True) -> DataFolder:
+        """Return the data folder.
 
         Raises
         ------
         ArgumentError
-            If the service has none, or only reads.
+            If the service has none, or only reads and `writing` is wanted.
         """
         if self.data is None:
             raise ArgumentError(
                 "The service keeps no collections and no snapshots: it has no data folder.",
                 hint="Start it with --data DIR.",
             )
-        if self._settings.read_only:
+        if writing and self._settings.read_only:
             raise ArgumentError(
                 "The service only reads.", hint="Ask the one that runs without --read-only."
             )

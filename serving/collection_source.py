@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indexing.collection import Collection, UpsertResult
 from indexing.collection_view import CollectionResult
 from indexing.explain import Explanation
 from indexing.storage import layout_class
 from lsr.core.config import Config
-from lsr.core.errors import ArgumentError
 from lsr.core.records import Document
 from lsr.core.sparse import SparseMatrix, SparseVector
-from serving.sources import Found
+from serving.sources import Found, TuningOptions
+
+if TYPE_CHECKING:
+    from indexing.tuning import Tuning
 
 __all__ = ["CollectionSource"]
 
@@ -65,12 +67,38 @@ class CollectionSource:
         return {s["name"]: int(s["bytes"]) for s in self.collection.stats()["segments"]}
 
     def params_for(self, target_recall: float) -> Config | None:
-        """Raise ArgumentError: what is measured on one state says nothing of the next."""
+        """Return the tuned parameters for a recall; None for the exact layout, which reaches all.
+
+        Raises
+        ------
+        ArgumentError
+            If the collection has not been tuned for it, or has changed too much since.
+        """
         if self.params_model is None:
             return None
-        raise ArgumentError(
-            f"{self.path.name!r} is a live collection, which is not tuned for a recall.",
-            hint="Give search parameters: see `parameters` of the index.",
+        from indexing.collection_tuning import collection_params_for
+
+        return collection_params_for(self.collection, target_recall)
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """What was measured, or None."""
+        from indexing.collection_tuning import collection_tuning
+
+        return collection_tuning(self.collection)
+
+    def tune(self, queries: SparseMatrix, options: TuningOptions) -> Tuning:
+        """Measure which parameters reach a recall now, keep it and return it."""
+        from indexing.collection_tuning import tune_collection
+
+        return tune_collection(
+            self.collection,
+            queries,
+            recall=options.recall,
+            p99_ms=options.p99_ms,
+            k=options.k,
+            n_threads=1,
+            on_setting=options.on_setting,
         )
 
     def search(

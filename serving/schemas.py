@@ -40,6 +40,7 @@ __all__ = [
     "ParameterInfo",
     "QueryBody",
     "QueryEdit",
+    "QueryTerms",
     "QueryText",
     "RequestModel",
     "SearchRequest",

@@ -8,7 +8,14 @@ from pydantic import ConfigDict, Field, model_validator
 
 from indexing.filters_fields import FieldType
 from serving.data_folder import NAME_PATTERN
-from serving.schemas import AnswerModel, RequestModel, TermText
+from serving.schemas import (
+    QUERY_EXAMPLE,
+    AnswerModel,
+    QueryTerms,
+    QueryText,
+    RequestModel,
+    TermText,
+)
 from serving.tasks import TaskState
 
 __all__ = [
@@ -24,6 +31,9 @@ __all__ = [
     "TaskBody",
     "TaskError",
     "TaskList",
+    "TuneRequest",
+    "TunedTarget",
+    "TuningStats",
     "WriteStats",
 ]
 
@@ -106,6 +116,49 @@ class RestoreRequest(RequestModel):
     name: NewName = Field(description="Of the new collection; must be free.")
 
 
+class TuneRequest(RequestModel):
+    """A recall to reach, and queries to measure it with: like those that will be asked."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"queries": [f"{QUERY_EXAMPLE} ({n})" for n in range(20)], "recall": 0.95}]
+        }
+    )
+
+    queries: list[QueryText | QueryTerms] = Field(
+        min_length=20,
+        max_length=10_000,
+        description="Half of them choose the parameters, the other half measure what they reach.",
+    )
+    recall: float = Field(
+        default=0.95, gt=0, le=1, description="Of the exact top k, on the held-out half."
+    )
+    k: int = Field(default=10, ge=1, le=1000)
+    p99_ms: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="The slowest percentile allowed."
+    )
+
+
+class TunedTarget(AnswerModel):
+    """The fastest search parameters that were measured to reach a recall."""
+
+    target: float
+    recall: float = Field(description="Measured on held-out queries, against exact search.")
+    params: dict[str, Any]
+    mean_us: float = Field(description="Of one search on one thread.")
+    p99_us: float
+    n_documents: int | None = Field(description="Of the collection then; null for an index.")
+
+
+class TuningStats(AnswerModel):
+    """What the latest tuning measured."""
+
+    k: int
+    n_held_out: int
+    created: str
+    targets: list[TunedTarget]
+
+
 class DeletedResponse(AnswerModel):
     """What was deleted."""
 
@@ -152,6 +205,7 @@ class IndexStats(AnswerModel):
     layout: str
     n_documents: int
     bytes: dict[str, int] = Field(description="Of the index's arrays, by part.")
+    tuning: TuningStats | None = Field(description="Null where nothing was measured.")
     collection: WriteStats | None = Field(description="Null for an index that does not change.")
 
 

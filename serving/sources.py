@@ -5,9 +5,10 @@ A source knows documents by their identifiers. Rows, segments and heads stay beh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,7 +21,18 @@ from lsr.core.records import Document
 from lsr.core.sparse import Float32Array, Int32Array, SparseMatrix, SparseVector
 from lsr.core.vocabulary import Vocabulary
 
-__all__ = ["FolderSource", "Found", "Source", "open_source", "overlap", "takes_writes"]
+if TYPE_CHECKING:
+    from indexing.tuning import Tuning
+
+__all__ = [
+    "FolderSource",
+    "Found",
+    "Source",
+    "TuningOptions",
+    "open_source",
+    "overlap",
+    "takes_writes",
+]
 
 
 class Found(NamedTuple):
@@ -41,6 +53,16 @@ class Found(NamedTuple):
     scores: list[float]
     keys: list[int]
     documents: list[Document] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TuningOptions:
+    """What `Source.tune` is asked for; as in `indexing.tuning.tune`."""
+
+    recall: float
+    k: int
+    p99_ms: float | None
+    on_setting: Callable[[int, int], None]
 
 
 class Source(Protocol):
@@ -95,6 +117,13 @@ class Source(Protocol):
 
     def params_for(self, target_recall: float) -> Config | None:
         """Return the tuned parameters for a recall; raises ArgumentError if there are none."""
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """What was measured, or None."""
+
+    def tune(self, queries: SparseMatrix, options: TuningOptions) -> Tuning:
+        """Measure which parameters reach a recall, keep it with the index and return it."""
 
     def search(
         self,
@@ -191,6 +220,26 @@ class FolderSource:
             If the index has not been tuned for it.
         """
         return None if self.params_model is None else self.folder.params_for(target_recall)
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """What was measured, or None."""
+        return self.folder.tuning if self.params_model is not None else None
+
+    def tune(self, queries: SparseMatrix, options: TuningOptions) -> Tuning:
+        """Measure which parameters reach a recall, keep it with the index and return it."""
+        from indexing.tuning import save_tuning, tune
+
+        made = tune(
+            self._index,
+            queries,
+            recall=options.recall,
+            p99_ms=options.p99_ms,
+            k=options.k,
+            n_threads=1,
+            on_setting=options.on_setting,
+        )
+        return save_tuning(self.folder.path, made)
 
     def search(
         self,

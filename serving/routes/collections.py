@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from lsr.core.errors import SnapshotExistsError
+from lsr.core.errors import ArgumentError, SnapshotExistsError
 from serving.administration import (
     collection_config,
     make_collection,
@@ -17,6 +17,7 @@ from serving.administration import (
     snapshot_info,
     take_snapshot,
     task_body,
+    tune_index,
 )
 from serving.answers import index_info
 from serving.http_errors import documented
@@ -29,6 +30,7 @@ from serving.schemas_admin import (
     SnapshotList,
     SnapshotRequest,
     TaskBody,
+    TuneRequest,
 )
 from serving.tasks import Task
 from serving.writing import collection_of
@@ -107,6 +109,36 @@ async def post_merge(name: IndexName, request: Request) -> Response:
     return json_response(task_body(task), status=202)
 
 
+@router.post(
+    "/{name}/tune",
+    **_TASK,
+    responses=documented(400, 401, 403, 404, 413, 422, 429, 503),
+    summary="Tune the search of an index",
+)
+async def post_tune(name: IndexName, body: TuneRequest, request: Request) -> Response:
+    """Find the fastest search parameters that reach a recall, and keep them with the index.
+
+    `target_recall` of a search uses them. The recall that is kept was measured on queries that did
+    not choose the parameters. A collection that has grown or shrunk twofold has to be tuned again.
+    """
+    service = service_of(request)
+    log(request, index=name, n_queries=len(body.queries))
+    with await service.use(name) as served:
+        engine = served.engine
+        if engine.source.params_model is None:
+            raise ArgumentError(
+                f"The layout {engine.source.layout!r} has nothing to tune: it is exact."
+            )
+        task = service.tasks.start(
+            "tune",
+            name,
+            lambda task: tune_index(engine, body, task),
+            interruptible=True,
+            lend=served,
+        )
+    return json_response(task_body(task), status=202)
+
+
 @router.get(
     "/{name}/snapshots",
     response_model=SnapshotList,
@@ -116,7 +148,7 @@ async def post_merge(name: IndexName, request: Request) -> Response:
 async def get_snapshots(name: IndexName, request: Request) -> Response:
     """Return the snapshots of a collection, also after it was deleted."""
     service = service_of(request)
-    data = service.catalog.require_data()
+    data = service.catalog.require_data(writing=False)
     log(request, index=name)
 
     def listed() -> SnapshotList:

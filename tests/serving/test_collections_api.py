@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from indexing import tuning
 from lsr.core.errors import CollectionLockedError
 from lsr.encoders.lexical import LexicalEncoder
 from serving.app import create_app
@@ -359,3 +360,71 @@ def test_one_service_writes_to_a_data_folder(data: Path) -> None:
     folder.close()
     DataFolder(data, writable=True).close()
     shutil.rmtree(data)
+
+
+def test_tune_and_search_by_recall(
+    data: Path, encoder_path: Path, pruned_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"query_cut": (1, 4), "heap_factor": (0.5, 1.0)}
+    monkeypatch.setitem(tuning.GRIDS, "seismic", small)
+    queries = ["super bowl", "new york", "normandy", {"network": 1.0}] * 6
+    copied = Path(shutil.copytree(pruned_path, data.parent / "pruned"))
+    settings = ServeSettings(
+        threads=2,
+        allowed_hosts=("testserver",),
+        data=data,
+        encoders=(f"words={encoder_path}",),
+        access_log=False,
+    )
+    app = create_app(settings, [IndexSource("pruned", copied)])
+    with TestClient(app, raise_server_exceptions=False) as api:
+        make(api, config={"index": {"layout": {"kind": "seismic"}}})
+        api.post("/v1/indexes/news/documents", json=BODY)
+        search = {"query": "super bowl", "target_recall": 0.9}
+        for name in ("news", "pruned"):
+            refused = problem(api.post(f"/v1/indexes/{name}/search", json=search), 422)
+            assert "not tuned" in refused["message"]
+            assert api.get(f"/v1/indexes/{name}/stats").json()["tuning"] is None
+        body = {"queries": queries, "recall": 0.9}
+        task = ended(api, api.post("/v1/indexes/news/tune", json=body))
+        assert task["state"] == "succeeded" and task["done"] == task["total"] == 4, task
+        (target,) = task["result"]["targets"]
+        assert target["recall"] >= 0.9 and target["n_documents"] == 5
+        assert api.get("/v1/indexes/news/stats").json()["tuning"] == task["result"]
+        answer = api.post("/v1/indexes/news/search", json=search).json()
+        assert answer["params"] == target["params"] and answer["hits"][0]["doc_id"] == "bowl"
+        more = {"documents": [{"doc_id": f"m{n}", "text": "super"} for n in range(6)]}
+        api.post("/v1/indexes/news/documents", json=more)
+        refused = problem(api.post("/v1/indexes/news/search", json=search), 422)
+        assert "5 documents and has 11 now" in refused["message"]
+        # Most of the postings of this one are gone: no parameters bring them back.
+        task = ended(api, api.post("/v1/indexes/pruned/tune", json=body))
+        assert task["state"] == "failed" and task["error"]["code"] == "check_failed"
+        body["queries"] = [*queries, "  "]
+        task = ended(api, api.post("/v1/indexes/news/tune", json=body))
+        assert task["error"]["code"] == "query_invalid"
+
+
+def test_a_tuning_is_cancelled(api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(api, config={"index": {"layout": {"kind": "seismic"}}})
+    api.post("/v1/indexes/news/documents", json=BODY)
+    times, entered, go_on = tuning._times, threading.Event(), threading.Event()
+
+    def slow(*args: Any, **named: Any) -> Any:
+        entered.set()
+        assert go_on.wait(10)
+        return times(*args, **named)
+
+    monkeypatch.setattr(tuning, "_times", slow)
+    answer = api.post("/v1/indexes/news/tune", json={"queries": ["super bowl"] * 20})
+    assert entered.wait(5)
+    cancelled = api.post(f"/v1/tasks/{answer.json()['id']}/cancel").json()
+    assert cancelled["state"] == "running"
+    go_on.set()
+    assert ended(api, answer)["state"] == "cancelled"
+    assert api.get("/v1/indexes/news/stats").json()["tuning"] is None
+
+
+def test_an_exact_layout_has_nothing_to_tune(client: TestClient) -> None:
+    answer = client.post("/v1/indexes/toy/tune", json={"queries": ["super"] * 20})
+    assert "nothing to tune" in problem(answer, 422)["message"]

@@ -191,6 +191,7 @@ NEEDED = {
     "DELETE /v1/indexes/{name}/snapshots/{snapshot}": "admin",
     "POST /v1/indexes/{name}/snapshots/{snapshot}/restore": "admin",
     "GET /v1/indexes/{name}/stats": "read",
+    "POST /v1/indexes/{name}/tune": "admin",
     "GET /v1/tasks": "write",
     "GET /v1/tasks/{task_id}": "write",
     "POST /v1/tasks/{task_id}/cancel": "write",
