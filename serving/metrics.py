@@ -10,6 +10,7 @@ Prometheus documentation, "Exposition formats", text format 0.0.4.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from bisect import bisect_left
@@ -194,6 +195,7 @@ class Metrics:
                 (),
                 lambda: [((), self._started)],
             ),
+            Gauge("lsr_process_id", "Of the operating system.", (), lambda: [((), os.getpid())]),
         ]
 
     def add_gauge(
