@@ -1,6 +1,7 @@
 """Mixing runs: reciprocal rank fusion, and a convex combination of min-max normalised scores.
 
-The weight of a convex combination is learned on other collections than the one reported
+The arithmetic of one query is `indexing.fusion`, shared with hybrid search. The weight of a convex
+combination is learned on other collections than the one reported
 (`tune_weight`): tuned on the queries it is reported on, a hybrid flatters itself.
 
 References
@@ -14,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eval.runs import RunTable
+from indexing.fusion import Normalise, Ranked, fuse, min_max, reciprocal_ranks
 from lsr.core.errors import ArgumentError
 from lsr.core.records import ScoredDoc
 
@@ -45,9 +46,7 @@ def reciprocal_rank_fusion(runs: Sequence[RunTable], *, k: int = 60, depth: int 
     """
     if k < 0:
         raise ArgumentError(f"k must be 0 or more, got {k}.")
-    return _fuse(
-        runs, [1.0] * len(runs), lambda scores: 1 / (k + 1 + np.arange(len(scores))), depth
-    )
+    return _fuse(runs, [1.0] * len(runs), reciprocal_ranks(k), depth)
 
 
 def convex_combination(
@@ -77,7 +76,7 @@ def convex_combination(
             f"A convex combination of {len(runs)} runs needs as many weights, none negative, "
             f"with sum 1; got {list(weights)}."
         )
-    return _fuse(runs, weights, _min_max, depth)
+    return _fuse(runs, weights, min_max, depth)
 
 
 def tune_weight(
@@ -116,30 +115,16 @@ def tune_weight(
     return WEIGHTS[int(np.argmax(means))]
 
 
-def _min_max(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    spread = scores.max() - scores.min()
-    return (scores - scores.min()) / spread if spread > 0 else np.ones(len(scores))
-
-
 def _fuse(
-    runs: Sequence[RunTable],
-    weights: Sequence[float],
-    normalise: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    depth: int,
+    runs: Sequence[RunTable], weights: Sequence[float], normalise: Normalise, depth: int
 ) -> RunTable:
     if len(runs) < 2:
         raise ArgumentError(f"Fusion needs two or more runs, got {len(runs)}.")
-    fused: list[ScoredDoc] = []
-    for query_id in dict.fromkeys(q for run in runs for q in run.query_ids):
-        total: dict[str, float] = {}
-        for run, weight in zip(runs, weights, strict=True):
-            docs, scores = run.results(query_id)
-            if not docs:
-                continue
-            values = normalise(np.asarray(scores[:depth], dtype=np.float64)) * weight
-            for doc_id, value in zip(docs, values.tolist(), strict=False):
-                total[doc_id] = total.get(doc_id, 0.0) + value
-        # Ties by document id, since the runs may number their rows differently.
-        best = sorted(total.items(), key=lambda item: (-item[1], item[0]))[:depth]
-        fused += [ScoredDoc(query_id, doc_id, score) for doc_id, score in best]
+    fused = [
+        ScoredDoc(query_id, found.doc_id, found.score)
+        for query_id in dict.fromkeys(q for run in runs for q in run.query_ids)
+        for found in fuse(
+            [Ranked(*run.results(query_id)) for run in runs], weights, normalise, depth
+        )
+    ]
     return RunTable.from_scored(fused)

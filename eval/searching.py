@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from eval.cache import Ran
-from eval.dense import DenseIndex
 from eval.evaluate import measure_efficiency, search_run, truncation_of
 from eval.latency import measure_latency, measure_throughput
 from eval.recall import mean_recall, recall_at_k
@@ -21,6 +20,7 @@ from eval.sparsity import measure_sparsity
 from eval.systems import DenseSystem, SparseSystem
 from eval.workbench import Workbench, resolve_model
 from indexing.base import SparseIndex
+from indexing.dense import DenseIndex
 from indexing.threads import resolve_threads
 from lsr.core import console
 from lsr.core.errors import EncoderError

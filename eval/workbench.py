@@ -30,7 +30,7 @@ from lsr.core.sparse import Float32Array
 from lsr.data import Dataset, VectorCollection, load_dataset, open_vectors
 
 if TYPE_CHECKING:
-    from eval.dense import DenseEncoder
+    from indexing.dense_encoder import DenseEncoder
 
 __all__ = ["BenchOptions", "Workbench", "resolve_model"]
 
@@ -212,7 +212,7 @@ class Workbench:
 
     def dense_encoder(self, encoder: str) -> DenseEncoder:
         """Return the dense encoder of a name."""
-        from eval.dense import DenseEncoder
+        from indexing.dense_encoder import DenseEncoder
 
         return DenseEncoder(Path(resolve_model(encoder, self.options.models)))
 

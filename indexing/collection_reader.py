@@ -20,7 +20,9 @@ from indexing.collection_head import Head
 from indexing.collection_maintenance import head_rows
 from indexing.collection_segment import Segment, SegmentView
 from indexing.collection_view import CollectionResult, CollectionView
-from indexing.explain import Absence, Explanation, explain_vectors, judge
+from indexing.explain import Absence, Explanation, explain_vectors, filtered_out, judge
+from indexing.filters_fields import field_values
+from indexing.filters_language import matches
 from indexing.live_store import STORE_NAME, LiveStore
 from indexing.live_transactions import ReadTransaction
 from indexing.storage import QUERY_ENCODER_FOLDER, layout_class
@@ -303,7 +305,13 @@ class CollectionReader:
         return explain_vectors(query, self.vector(doc_id), 0, self.vocabulary)
 
     def why_not(
-        self, query: SparseVector, doc_id: str, k: int = 10, *, params: Any | None = None
+        self,
+        query: SparseVector,
+        doc_id: str,
+        k: int = 10,
+        *,
+        params: Any | None = None,
+        filter: Any | None = None,
     ) -> Absence:
         """Return why a document is not in the best `k` of a search, or at which rank it is.
 
@@ -313,10 +321,15 @@ class CollectionReader:
 
         def judged(view: CollectionView, look: ReadTransaction) -> Absence:
             number = self._number(look, doc_id)
-            found = view.search(query, k, params=params)
+            found = view.search(query, k, params=params, filter=filter)
             at = np.flatnonzero(found.numbers == number)
             vector = look.vector(number)
             assert vector is not None, "documents and vectors change in one transaction"
+            if (bound := view.bound(filter)) is not None:
+                metadata = look.documents([number])[number].metadata
+                fields = field_values(doc_id, metadata, view.types, {})
+                if not matches(bound[0], fields):
+                    return filtered_out(number, query.dot(vector), k, found.scores)
             return judge(
                 number,
                 query.dot(vector),

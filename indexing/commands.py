@@ -30,7 +30,7 @@ IndexArgument = Annotated[Path, typer.Argument(help="An index folder.", show_def
 
 def register(app: typer.Typer) -> None:
     """Mount ``lsr index``."""
-    from indexing import collection_commands
+    from indexing import collection_commands, dense_commands
 
     verbs = typer.Typer(
         name="index",
@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
     verbs.command("verify")(verify)
     collection_commands.register(verbs)
     verbs.command("tune")(tune)
+    verbs.command("dense")(dense_commands.dense)
     app.add_typer(verbs)
 
 
@@ -64,6 +65,12 @@ def build(
     text_field: TextFieldOption = None,
     title_field: TitleFieldOption = "title",
     skip_bad_lines: SkipBadLinesOption = 0,
+    dense: Annotated[
+        Path | None,
+        typer.Option(
+            "--dense", help="A bi-encoder's folder: add its vectors too (lsr index dense)."
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -77,9 +84,12 @@ def build(
     from indexing.build import build_index
     from indexing.stats import index_info
     from lsr.core import console
+    from lsr.core.errors import ArgumentError
 
     console.configure(quiet=quiet, json_output=as_json)
     resolved = _config(config, layout, overrides)
+    if dense is not None and corpus is None:
+        raise ArgumentError("--dense encodes the documents: it needs --corpus.")
     documents = None
     if corpus is not None:
         from lsr.data import BadLines, FieldMap, load_dataset
@@ -91,6 +101,10 @@ def build(
         vectors, out, resolved, corpus=documents, overwrite=overwrite, n_threads=threads
     ) as folder:
         result = index_info(folder)
+    if dense is not None:
+        from indexing.dense_commands import described, embed
+
+        result["dense"] = described(embed(out, dense))
     console.emit(result, lambda: _show(result))
 
 
@@ -130,6 +144,7 @@ def verify(index: IndexArgument, as_json: JsonOption = False, quiet: QuietOption
     Leaves with 1 if one differs. Example: `lsr index verify scifact.index`
     """
     from indexing.collection_commands import is_collection, verify_collection
+    from indexing.dense_folder import DenseFolder
     from indexing.storage import IndexFolder
     from lsr.core import console
     from lsr.core.errors import CheckFailedError
@@ -141,6 +156,9 @@ def verify(index: IndexArgument, as_json: JsonOption = False, quiet: QuietOption
     with IndexFolder.open(index) as folder:
         problems = folder.verify()
         n_files = len(folder.manifest.files)
+        if dense := DenseFolder.of(folder):
+            problems += [f"dense/{problem}" for problem in dense.verify()]
+            n_files += len(dense.manifest.files)
     result = {"path": str(index), "n_files": n_files, "problems": problems}
     if problems:
         raise CheckFailedError(

@@ -23,12 +23,14 @@ __all__ = [
     "TermContribution",
     "explain",
     "explain_vectors",
+    "filtered_out",
     "judge",
     "why_not",
 ]
 
 Reason = Literal[
     "found",
+    "filtered_out",
     "no_shared_term",
     "below_kth_score",
     "terms_cut",
@@ -203,3 +205,10 @@ def judge(
         )
     reason, detail = shortcut()
     return absence(reason, f"Its score {score:.6g} reaches {kth_score:.6g}, but {detail}")
+
+
+def filtered_out(row: int, score: float, k: int, scores: Float32Array) -> Absence:
+    """Return what is to be said of a document that a search's filter leaves out; see `judge`."""
+    kth_score = float(scores[-1]) if len(scores) == k else 0.0
+    message = f"The filter leaves it out; its score would be {score:.6g}."
+    return Absence(row, k, "filtered_out", None, score, kth_score, message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from lsr.core.records import Document
 from lsr.core.sparse import SparseVector
 from lsr.core.vocabulary import Vocabulary
 from serving.engine import Engine
-from serving.results import Answer, EncodedText, Hit, Times
+from serving.results import Answer, EncodedText, Hit, HitParts, Times
 from serving.schemas import (
     DocumentBody,
     EncodedTerm,
@@ -22,8 +22,10 @@ from serving.schemas import (
     ExplainedTerm,
     HighlightBody,
     HitBody,
+    HitPartsBody,
     IndexInfo,
     ParameterInfo,
+    PartBody,
     QueryBody,
     SearchResponse,
     TermWeight,
@@ -35,6 +37,7 @@ __all__ = [
     "encoded_terms",
     "explained_terms",
     "hit_body",
+    "hit_parts",
     "index_info",
     "search_response",
     "term_weights",
@@ -96,11 +99,32 @@ def explained_terms(
 
 
 def document_body(document: Document, fields: Collection[str]) -> DocumentBody:
-    """Return the requested fields of a document; the others stay unset."""
-    values: dict[str, Any] = {name: getattr(document, name) for name in fields}
-    if "metadata" in values:
-        values["metadata"] = dict(values["metadata"])
+    """Return the requested fields of a document; the others stay unset.
+
+    ``metadata.NAME`` is one value of the metadata; of an object's, the names are joined by dots.
+    """
+    values: dict[str, Any] = {n: getattr(document, n) for n in fields if n in ("title", "text")}
+    single = [name.removeprefix("metadata.") for name in fields if name.startswith("metadata.")]
+    if "metadata" in fields:
+        values["metadata"] = dict(document.metadata)
+    elif single:
+        chosen: dict[str, Any] = {}
+        values["metadata"] = chosen
+        for name in single:
+            _copy_value(document.metadata, name, chosen)
     return DocumentBody(doc_id=document.doc_id, **values)
+
+
+def _copy_value(source: Mapping[str, Any], name: str, target: dict[str, Any]) -> None:
+    if name in source:  # a name may hold dots itself
+        target[name] = source[name]
+        return
+    first, _, rest = name.partition(".")
+    if rest and isinstance(source.get(first), dict):
+        inner = target.setdefault(first, {})
+        _copy_value(source[first], rest, inner)
+        if not inner:
+            del target[first]
 
 
 def hit_body(
@@ -120,12 +144,20 @@ def hit_body(
             HighlightBody(field=h.field, start=h.start, end=h.end, token=vocabulary.token(h.term))
             for h in hit.highlights
         ]
+    if hit.parts is not None:
+        values["parts"] = hit_parts(hit.parts)
     if hit.explanation is not None:
         shown = None if hit.highlights is None else {h.term for h in hit.highlights}
         values["explanation"] = explained_terms(
             hit.explanation, in_query=in_query, in_document=shown
         )
     return HitBody(**values)
+
+
+def hit_parts(parts: HitParts) -> HitPartsBody:
+    """Return what the halves of a hybrid search gave."""
+    sparse, dense = (PartBody(**part._asdict()) for part in parts)
+    return HitPartsBody(sparse=sparse, dense=dense)
 
 
 def took(times: Times) -> Took:
@@ -178,6 +210,7 @@ def index_info(engine: Engine) -> IndexInfo:
         encoder=encoder.name if encoder is not None else None,
         has_documents=source.has_documents,
         encodes_documents=engine.document_encoder is not None,
+        dense=source.dense.name if source.dense is not None else None,
         updatable=source.updatable,
         fields=source.fields,
         parameters=_parameters(source.params_model),

@@ -13,7 +13,8 @@ from indexing.storage import layout_class
 from lsr.core.config import Config
 from lsr.core.records import Document
 from lsr.core.sparse import SparseMatrix, SparseVector
-from serving.sources import Found, TuningOptions
+from serving.results import Found
+from serving.sources import TuningOptions
 
 if TYPE_CHECKING:
     from indexing.tuning import Tuning
@@ -31,6 +32,7 @@ class CollectionSource:
     """
 
     has_documents = True
+    dense = None
 
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
@@ -151,10 +153,16 @@ class CollectionSource:
         return self.collection.explain(query, doc_id)
 
     def why_not(
-        self, query: SparseVector, doc_id: str, k: int, *, params: Config | None = None
+        self,
+        query: SparseVector,
+        doc_id: str,
+        k: int,
+        *,
+        params: Config | None = None,
+        filter: Any | None = None,
     ) -> tuple[str, str]:
         """Return why a document is or is not among the best `k`: a code and a sentence."""
-        absence = self.collection.why_not(query, doc_id, k, params=params)
+        absence = self.collection.why_not(query, doc_id, k, params=params, filter=filter)
         return absence.reason, absence.message
 
     def upsert(

@@ -53,6 +53,17 @@ def search(
         float | None,
         typer.Option(min=0, max=1, help="Use the parameters tuned for it (lsr index tune)."),
     ] = None,
+    offset: Annotated[int, typer.Option(min=0, help="Leave out so many of the best.")] = 0,
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="Fuse with the dense half (lsr index dense).")
+    ] = False,
+    fusion: Annotated[
+        str, typer.Option("--fusion", help="rrf: reciprocal ranks; convex: min-max scores.")
+    ] = "rrf",
+    dense_weight: Annotated[
+        float,
+        typer.Option("--dense-weight", min=0, help="Of the dense half; the sparse one's is 1."),
+    ] = 1.0,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -64,18 +75,23 @@ def search(
     from lsr.core.config import parse_override
     from serving.display import show_answer
     from serving.engine import Engine
+    from serving.hybrid import Hybrid
     from serving.results import Detail
 
     console.configure(quiet=quiet, json_output=as_json)
+    # Checked even where it is not used: a typing mistake is an error.
+    halves = Hybrid(fusion=fusion, dense=dense_weight)  # type: ignore[arg-type]
     values = {".".join(path): value for path, value in map(parse_override, params or [])}
     engine = Engine.open(index)
     try:
-        engine.warm_up()
+        engine.warm_up(dense=hybrid)
         answer = engine.search(
             query,
             k,
+            offset=offset,
             params=engine.params(values, target_recall=recall),
             filter=filter_json,
+            hybrid=halves if hybrid else None,
             detail=Detail(highlights=True, explanation=with_explanation),
         )
         in_query = engine.queries.shown_terms(query)

@@ -83,6 +83,10 @@ def _headline(hit: Hit) -> Text:
     if title:
         line.append(f"  {hit.doc_id}", style="dim")
     line.append(f"  {hit.score:.3f}", style="cyan")
+    if hit.parts is not None:
+        for half, part in hit.parts._asdict().items():
+            place = f"#{part.rank} ({part.score:.3f})" if part.rank else "not found"
+            line.append(f"  {half} {place}", style="dim")
     return line
 
 

@@ -7,32 +7,43 @@ that, so `replace` may swap in a newer one while searches run.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from indexing.base import check_k
 from indexing.explain import Explanation
 from indexing.storage import IndexFolder
-from lsr.core.config import Config, load_config
-from lsr.core.errors import ArgumentError
+from lsr.core.config import Config
+from lsr.core.errors import (
+    ArgumentError,
+    MissingDependencyError,
+)
 from lsr.core.records import Document
 from lsr.core.sparse import SparseVector
-from lsr.core.vocabulary import Vocabulary
 from lsr.encoders.base import Encoder, QueryEncoder
 from lsr.encoders.loading import load_encoder
 from serving.encoding import DocumentEncoder
-from serving.highlight import find_highlights
-from serving.probe import RecallProbe, Sample
+from serving.hybrid import Hybrid, fused
 from serving.queries import QueryEdits, QueryInput, QueryReader
-from serving.results import Answer, Comparison, Detail, EncodedText, Hit, Times
-from serving.sources import FolderSource, Found, Source, open_source, overlap
+from serving.results import (
+    Detail,
+    EncodedText,
+    HitParts,
+    HybridPlace,
+    Part,
+)
+from serving.searcher import Searcher, text_of
+from serving.sources import FolderSource, Source, open_source
 
 __all__ = ["Engine"]
 
+logger = logging.getLogger(__name__)
 
-class Engine:
+
+class Engine(Searcher):
     """Searches one index or collection.
 
     Parameters
@@ -72,21 +83,19 @@ class Engine:
         examples: Sequence[str] = (),
     ) -> None:
         opened: Source = FolderSource(source) if isinstance(source, IndexFolder) else source
-        self.name = name or opened.path.name
+        name = name or opened.path.name
         if encoder is not None:
             encoder.vocabulary.require_same(
                 opened.vocabulary.fingerprint,
                 mine=f"The query encoder {encoder.name!r}",
-                theirs=f"the index {self.name!r}",
+                theirs=f"the index {name!r}",
             )
         self.examples = tuple(examples)
-        self.queries = QueryReader(encoder, opened.vocabulary, index=self.name)
+        super().__init__(opened, QueryReader(encoder, opened.vocabulary, index=name), name=name)
         self.document_encoder: DocumentEncoder | None = (
             encoder if isinstance(encoder, Encoder) else None
         )
         self.query_ms = 0.0
-        self.probe: RecallProbe | None = None
-        self._source = opened
 
     @classmethod
     def open(
@@ -126,26 +135,6 @@ class Engine:
             source.close()
             raise
 
-    @property
-    def source(self) -> Source:
-        """What searches use now."""
-        return self._source
-
-    @property
-    def encoder(self) -> QueryEncoder | None:
-        """What encodes text here."""
-        return self.queries.encoder
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """Shared by queries and documents."""
-        return self.queries.vocabulary
-
-    @property
-    def n_documents(self) -> int:
-        """Number of documents that can be found."""
-        return self._source.n_documents
-
     def replace(self, source: Source | IndexFolder) -> Source:
         """Let the searches that start from now on use `source`; return the one before.
 
@@ -163,8 +152,15 @@ class Engine:
         before, self._source = self._source, opened
         return before
 
-    def warm_up(self) -> None:
-        """Run every stage, so that no request pays for compiling or first page faults."""
+    def warm_up(self, *, dense: bool = True) -> None:
+        """Run every stage, so that no request pays for compiling or first page faults.
+
+        Parameters
+        ----------
+        dense : bool
+            The dense half too, where there is one. Without the packages that it needs searches of
+            the sparse half go on, and a hybrid search says what is missing.
+        """
         if self.encoder is not None:
             times = []
             for _ in range(4):  # the first one pays for loading
@@ -177,160 +173,15 @@ class Engine:
         some = dict.fromkeys(range(min(8, len(self.vocabulary))), 1.0)
         vector = SparseVector.from_mapping(some, len(self.vocabulary))
         self.search_vector(vector, 1, detail=everything)
+        if dense and self._source.dense is not None:
+            try:
+                self._source.dense.warm_up()
+            except MissingDependencyError as error:
+                logger.warning("No hybrid search of %s: %s", self.name, error)
 
     def close(self) -> None:
         """Close the index's files; the engine cannot be used afterwards."""
         self._source.close()
-
-    # --- search --------------------------------------------------------------------------
-
-    def search(
-        self,
-        query: QueryInput,
-        k: int = 10,
-        *,
-        params: Config | None = None,
-        filter: Any | None = None,
-        edits: QueryEdits | None = None,
-        detail: Detail | None = None,
-    ) -> Answer:
-        """Return the best `k` documents for a query.
-
-        Parameters
-        ----------
-        query : str or mapping of str to float
-            A text, or weights by token.
-        k : int
-            1 to `indexing.base.MAX_K`.
-        params : optional
-            Search parameters of the index's layout, from `params`.
-        filter : optional
-            In the filter language of collections.
-        edits : QueryEdits, optional
-            Changes to the encoded query.
-        detail : Detail, optional
-            What the hits carry; their documents by default.
-
-        Raises
-        ------
-        QueryError, ArgumentError, FilterError
-            If the query is empty or names unknown tokens, `k` is out of range, or the filter
-            breaks its rules.
-        """
-        check_k(k)
-        started = time.perf_counter()
-        vector = self.queries.vector(query, edits)
-        return self.search_vector(
-            vector,
-            k,
-            params=params,
-            filter=filter,
-            detail=detail,
-            encode_ms=(time.perf_counter() - started) * 1000,
-        )
-
-    def search_vector(
-        self,
-        vector: SparseVector,
-        k: int = 10,
-        *,
-        params: Config | None = None,
-        filter: Any | None = None,
-        detail: Detail | None = None,
-        encode_ms: float = 0.0,
-    ) -> Answer:
-        """Return the best `k` documents for a vector; `encode_ms` is carried into the times."""
-        check_k(k)
-        source, wanted = self._source, detail or Detail()
-        needs_text = wanted.documents or wanted.highlights or wanted.explanation
-        probe = self.probe if self.probe is not None and self.probe.draw(params) else None
-        generation = source.generation if probe is not None else 0
-        started = time.perf_counter()
-        found = source.search(vector, k, params=params, filter=filter)
-        searched = time.perf_counter()
-        if probe is not None:
-            probe.offer(Sample(self.name, source, vector, k, filter, found.doc_ids, generation))
-        if needs_text and source.has_documents:
-            found = source.with_documents(found)
-        hits = self._hits(source, vector, found, wanted)
-        fetched = time.perf_counter()
-        comparison = None
-        if wanted.comparison:
-            comparison = self._comparison(source, vector, k, found, filter=filter)
-        times = Times(encode_ms, (searched - started) * 1000, (fetched - searched) * 1000)
-        return Answer(vector, hits, times, comparison)
-
-    def search_batch(
-        self,
-        queries: Sequence[QueryInput],
-        k: int = 10,
-        *,
-        params: Config | None = None,
-        filter: Any | None = None,
-        detail: Detail | None = None,
-        n_threads: int | None = None,
-    ) -> tuple[list[list[Hit]], Times]:
-        """Return the hits of every query, in their order, and the times of the whole batch."""
-        check_k(k)
-        source, wanted = self._source, detail or Detail(documents=False)
-        started = time.perf_counter()
-        matrix = self.queries.matrix(queries)
-        encoded = time.perf_counter()
-        found = source.search_batch(matrix, k, params=params, filter=filter, n_threads=n_threads)
-        searched = time.perf_counter()
-        if wanted.documents and source.has_documents:
-            found = [source.with_documents(one) for one in found]
-        hits = [self._hits(source, matrix.row(at), one, wanted) for at, one in enumerate(found)]
-        fetched = time.perf_counter()
-        stages = ((started, encoded), (encoded, searched), (searched, fetched))
-        return hits, Times(*((end - start) * 1000 for start, end in stages))
-
-    def _hits(
-        self, source: Source, vector: SparseVector, found: Found, detail: Detail
-    ) -> list[Hit]:
-        nothing: list[Document | None] = [None] * len(found.doc_ids)
-        documents: Sequence[Document | None] = found.documents or nothing
-        terms = vector.terms.tolist()
-        hits = []
-        for at, (doc_id, score, document) in enumerate(
-            zip(found.doc_ids, found.scores, documents, strict=True)
-        ):
-            highlights = explanation = None
-            # An explanation says which terms the text shows, so it needs them too.
-            marked = detail.highlights or detail.explanation
-            if marked and document is not None and self.encoder is not None:
-                highlights = find_highlights(self.encoder, document, terms)
-            if detail.explanation:
-                explanation = source.explain(vector, doc_id)
-            hits.append(
-                Hit(
-                    rank=at + 1,
-                    doc_id=doc_id,
-                    score=score,
-                    document=document if detail.documents else None,
-                    highlights=highlights,
-                    explanation=explanation,
-                )
-            )
-        return hits
-
-    def _comparison(
-        self,
-        source: Source,
-        vector: SparseVector,
-        k: int,
-        found: Found,
-        *,
-        filter: Any | None,
-    ) -> Comparison:
-        model = source.params_model
-        params = model.model_validate({"exact": True}) if model is not None else None
-        started = time.perf_counter()
-        exact = source.search(vector, k, params=params, filter=filter)
-        ms = (time.perf_counter() - started) * 1000
-        had = set(found.doc_ids)
-        missed = [doc_id for doc_id in exact.doc_ids if doc_id not in had]
-        return Comparison(overlap(found.doc_ids, exact.doc_ids), missed, ms)
 
     # --- looking closer ------------------------------------------------------------------
 
@@ -351,6 +202,7 @@ class Engine:
         *,
         k: int = 10,
         params: Config | None = None,
+        filter: Any | None = None,
         edits: QueryEdits | None = None,
     ) -> tuple[Explanation, str, str]:
         """Return why a document has its score for a query, and why it is, or is not, found.
@@ -372,7 +224,40 @@ class Engine:
         source = self._source
         vector = self.queries.vector(query, edits)
         explanation = source.explain(vector, doc_id)
-        return explanation, *source.why_not(vector, doc_id, k, params=params)
+        return explanation, *source.why_not(vector, doc_id, k, params=params, filter=filter)
+
+    def explain_hybrid(
+        self,
+        query: QueryInput,
+        doc_id: str,
+        hybrid: Hybrid,
+        *,
+        k: int = 10,
+        params: Config | None = None,
+        edits: QueryEdits | None = None,
+    ) -> HybridPlace:
+        """Return what both halves give to a document, whether they found it or not.
+
+        Raises
+        ------
+        DocumentNotFoundError, QueryError, ArgumentError
+            As `search` and `explain` do.
+        """
+        check_k(k)
+        source, text = self._source, text_of(query)
+        half = self.require_dense(source)
+        vector = self.queries.vector(query, edits)
+        dense = half.encode([text])
+        depth = max(hybrid.depth, k)
+        (near,) = half.search(dense, depth)
+        every = fused(source.search(vector, depth, params=params), near, hybrid, 2 * depth)
+        scores = (vector.dot(source.vector(doc_id)), half.score(dense[0], doc_id))
+        if doc_id not in every.doc_ids:
+            return HybridPlace(None, 0.0, HitParts(*(Part(None, score, 0.0) for score in scores)))
+        at = every.doc_ids.index(doc_id)
+        assert every.parts is not None, "a hybrid search gives parts"
+        parts = [p._replace(score=s) for p, s in zip(every.parts[at], scores, strict=True)]
+        return HybridPlace(at + 1 if at < k else None, every.scores[at], HitParts(*parts))
 
     def require_document_encoder(self) -> DocumentEncoder:
         """Return what encodes documents.
@@ -418,33 +303,3 @@ class Engine:
         for span in encoder.spans(text):
             spans.setdefault(span.term, []).append((span.start, span.end))
         return EncodedText(matrix.row(0), spans)
-
-    # --- parameters ----------------------------------------------------------------------
-
-    def params(
-        self, values: Mapping[str, Any] | None = None, *, target_recall: float | None = None
-    ) -> Config | None:
-        """Return search parameters: of `values`, or those tuned for a recall, or the defaults.
-
-        Raises
-        ------
-        ConfigError
-            Naming every parameter that is unknown or out of range.
-        ArgumentError
-            If both are given, the layout has no parameters and `values` has some, or the index
-            has not been tuned for the recall.
-        """
-        source = self._source
-        if target_recall is not None:
-            if values:
-                raise ArgumentError("Give target_recall or params, not both.")
-            return source.params_for(target_recall)
-        if source.params_model is not None:
-            return load_config(source.params_model, values=values)
-        if values:
-            raise ArgumentError(
-                f"The layout {source.layout!r} has no search parameters, got "
-                f"{', '.join(map(repr, values))}.",
-                hint="Leave `params` out.",
-            )
-        return None

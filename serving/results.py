@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from indexing.explain import Explanation
 from lsr.core.records import Document
 from lsr.core.sparse import SparseVector
 from serving.highlight import Highlight
 
-__all__ = ["Answer", "Comparison", "Detail", "EncodedText", "Hit", "Times"]
+__all__ = [
+    "Answer",
+    "Comparison",
+    "Detail",
+    "EncodedText",
+    "Found",
+    "Hit",
+    "HitParts",
+    "HybridPlace",
+    "Part",
+    "Times",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +34,72 @@ class Detail:
     comparison: bool = False
 
 
+class Part(NamedTuple):
+    """What one half of a hybrid search gave to a document.
+
+    Attributes
+    ----------
+    rank : int or None
+        Among the candidates of the half; None if it is not among them.
+    score : float or None
+        The half's own.
+    share : float
+        Of the fused score.
+    """
+
+    rank: int | None
+    score: float | None
+    share: float
+
+
+class HitParts(NamedTuple):
+    """What both halves gave; the shares sum to the score."""
+
+    sparse: Part
+    dense: Part
+
+
+class Found(NamedTuple):
+    """The best documents of one query, best first.
+
+    Attributes
+    ----------
+    doc_ids : list of str
+    scores : list of float
+        All greater than 0, but for what only a dense half found.
+    keys : list of int
+        How the source calls these documents.
+    documents : list of Document, optional
+        Where they were asked for and are stored.
+    parts : list of HitParts, optional
+        Of a hybrid search.
+    """
+
+    doc_ids: list[str]
+    scores: list[float]
+    keys: list[int]
+    documents: list[Document] | None = None
+    parts: list[HitParts] | None = None
+
+    def beyond(self, offset: int) -> Found:
+        """Return it without the first `offset` documents."""
+        if not offset:
+            return self
+        return Found(
+            self.doc_ids[offset:],
+            self.scores[offset:],
+            self.keys[offset:],
+            None if self.documents is None else self.documents[offset:],
+            None if self.parts is None else self.parts[offset:],
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """One result; what was not asked for is None.
 
-    `highlights` come with an explanation too: they tell which terms the text shows.
+    `highlights` come with an explanation too: they tell which terms the text shows. The
+    explanation is of the sparse score; `parts` tell what the halves of a hybrid search gave.
     """
 
     rank: int
@@ -35,6 +108,7 @@ class Hit:
     document: Document | None = None
     highlights: list[Highlight] | None = None
     explanation: Explanation | None = None
+    parts: HitParts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +155,21 @@ class EncodedText:
 
     vector: SparseVector
     spans: dict[int, list[tuple[int, int]]]
+
+
+class HybridPlace(NamedTuple):
+    """One document in a hybrid search, found or not.
+
+    Attributes
+    ----------
+    rank : int or None
+        In the fused result; None if it is not among the best k.
+    score : float
+        The fused one; 0 if it is a candidate of neither half.
+    parts : HitParts
+        With both halves' own scores, candidate or not.
+    """
+
+    rank: int | None
+    score: float
+    parts: HitParts

@@ -31,13 +31,20 @@ __all__ = [
     "ExplainRequest",
     "ExplainResponse",
     "ExplainedTerm",
+    "FieldName",
     "FilterJson",
+    "FusionWeights",
     "HealthBody",
     "HighlightBody",
     "HitBody",
+    "HitPartsBody",
+    "HybridExplanation",
+    "HybridRequest",
     "IndexInfo",
     "IndexList",
+    "Offset",
     "ParameterInfo",
+    "PartBody",
     "QueryBody",
     "QueryEdit",
     "QueryTerms",
@@ -80,8 +87,23 @@ QueryTerms: TypeAlias = Annotated[
         json_schema_extra={"minProperties": 1},
     ),
 ]
-FieldName: TypeAlias = Literal["title", "text", "metadata"]
+FieldName: TypeAlias = Annotated[
+    str,
+    Field(
+        pattern=r"^(title|text|metadata(\..{1,200})?)$",
+        description="`title`, `text`, `metadata`, or one value of it: `metadata.year`.",
+        examples=["title", "metadata.year"],
+    ),
+]
 Depth: TypeAlias = Annotated[int, Field(ge=1, le=MAX_K, description="Number of results.")]
+Offset: TypeAlias = Annotated[
+    int,
+    Field(
+        ge=0,
+        lt=MAX_K,
+        description="Leave out so many of the best; `offset + k` is bounded by the service.",
+    ),
+]
 
 Params: TypeAlias = Annotated[
     dict[str, Any] | None,
@@ -124,6 +146,30 @@ class AnswerModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class FusionWeights(RequestModel):
+    """How much each half of a hybrid search counts; not both 0."""
+
+    sparse: float = Field(default=1.0, ge=0, le=1e3, allow_inf_nan=False)
+    dense: float = Field(default=1.0, ge=0, le=1e3, allow_inf_nan=False)
+
+
+class HybridRequest(RequestModel):
+    """A hybrid search: sparse and dense, fused. The index needs a dense half, the query a text."""
+
+    fusion: Literal["rrf", "convex"] = Field(
+        default="rrf",
+        description="`rrf`: reciprocal ranks. `convex`: scores, min-max normalised among the "
+        "candidates, weights scaled to the sum 1.",
+    )
+    weights: FusionWeights = Field(default_factory=FusionWeights)
+    rrf_k: int = Field(
+        default=60, ge=0, le=1000, description="Higher: the first ranks weigh less. For `rrf`."
+    )
+    depth: int = Field(
+        default=100, ge=1, le=1000, description="Candidates of each half; at least `offset + k`."
+    )
+
+
 class QueryEdit(RequestModel):
     """Changes to an encoded query: what a user would tell the encoder."""
 
@@ -152,19 +198,23 @@ class SearchRequest(RequestModel):
                 {"query": QUERY_EXAMPLE, "k": 3},
                 {"query": {"super": 2.1, "bowl": 3.4}, "k": 10, "fields": []},
                 {"query": QUERY_EXAMPLE, "k": 3, "explain": True, "highlight": True},
+                {"query": QUERY_EXAMPLE, "k": 10, "offset": 10, "fields": ["metadata.year"]},
+                {"query": QUERY_EXAMPLE, "hybrid": {"fusion": "convex", "weights": {"dense": 2}}},
             ]
         }
     )
 
     query: QueryText | QueryTerms
     k: Depth = 10
+    offset: Offset = 0
+    hybrid: HybridRequest | None = Field(default=None, description="Search the dense half too.")
     params: Params = None
     target_recall: Recall = None
     filter: FilterJson = None
     edit: QueryEdit | None = Field(default=None, description="Changes to the encoded query.")
     fields: list[FieldName] = Field(
-        default_factory=lambda: list[FieldName](("title", "text")),
-        max_length=3,
+        default_factory=lambda: ["title", "text"],
+        max_length=64,
         description="Fields of the documents to return; `[]` returns identifiers and scores only.",
     )
     explain: bool = Field(default=False, description="Return each term's share of the score.")
@@ -185,10 +235,12 @@ class BatchRequest(RequestModel):
 
     queries: list[QueryText | QueryTerms] = Field(min_length=1)
     k: Depth = 10
+    offset: Offset = 0
+    hybrid: HybridRequest | None = Field(default=None, description="Search the dense half too.")
     params: Params = None
     target_recall: Recall = None
     filter: FilterJson = None
-    fields: list[FieldName] = Field(default_factory=list, max_length=3)
+    fields: list[FieldName] = Field(default_factory=list, max_length=64)
 
 
 class ExplainRequest(RequestModel):
@@ -198,7 +250,11 @@ class ExplainRequest(RequestModel):
     doc_id: str = Field(min_length=1, max_length=1024, examples=["Super_Bowl_50_3"])
     k: Depth = 10
     params: Params = None
+    filter: FilterJson = None
     edit: QueryEdit | None = None
+    hybrid: HybridRequest | None = Field(
+        default=None, description="Tell what the dense half gives, too."
+    )
 
 
 class EncodeRequest(RequestModel):
@@ -260,16 +316,37 @@ class DocumentBody(AnswerModel):
     metadata: dict[str, Any] | None = None
 
 
+class PartBody(AnswerModel):
+    """What one half of a hybrid search gave to a document."""
+
+    rank: int | None = Field(
+        description="Among the candidates of the half; null if it is not among them."
+    )
+    score: float | None = Field(description="The half's own; null if it is not known.")
+    share: float = Field(description="Of the fused score.")
+
+
+class HitPartsBody(AnswerModel):
+    """What both halves gave; the shares sum to the score."""
+
+    sparse: PartBody
+    dense: PartBody
+
+
 class HitBody(AnswerModel):
     """A result."""
 
     rank: int = Field(description="1 is the best.")
     doc_id: str
-    score: float = Field(description="Inner product of query and document.")
+    score: float = Field(
+        description="Inner product of query and document; the fused one of a hybrid search."
+    )
+    parts: HitPartsBody | None = Field(default=None, description="Of a hybrid search.")
     document: DocumentBody | None = Field(default=None, description="The requested fields.")
     highlights: list[HighlightBody] | None = None
     explanation: list[ExplainedTerm] | None = Field(
-        default=None, description="Sums to the score; largest contribution first."
+        default=None,
+        description="Sums to the (sparse) score; largest contribution first.",
     )
 
 
@@ -317,6 +394,14 @@ class BatchResponse(AnswerModel):
     request_id: str
 
 
+class HybridExplanation(AnswerModel):
+    """What both halves of a hybrid search give to a document, found or not."""
+
+    rank: int | None = Field(description="In the fused result; null if not among the best k.")
+    score: float = Field(description="Fused; 0 if neither half has it among its candidates.")
+    parts: HitPartsBody
+
+
 class ExplainResponse(AnswerModel):
     """Why a document has its score."""
 
@@ -330,6 +415,9 @@ class ExplainResponse(AnswerModel):
         examples=["found"],
     )
     message: str = Field(description="The same in a sentence, with the figures.")
+    hybrid: HybridExplanation | None = Field(
+        default=None, description="With `hybrid`; the rest tells of the sparse half."
+    )
     request_id: str
 
 
@@ -375,6 +463,9 @@ class IndexInfo(AnswerModel):
     encoder: str | None = Field(description="What encodes text; null: send terms and weights.")
     has_documents: bool = Field(description="Whether the index stores the documents' text.")
     encodes_documents: bool
+    dense: str | None = Field(
+        description="The bi-encoder of the dense half; null: no hybrid search."
+    )
     updatable: bool = Field(description="Whether documents can be written and deleted.")
     fields: dict[str, str] = Field(description="Metadata fields that filters may name, by type.")
     parameters: list[ParameterInfo]

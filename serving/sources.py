@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from indexing.dense_folder import DenseFolder
 from indexing.explain import Explanation, explain, why_not
 from indexing.live_store import STORE_NAME
 from indexing.storage import IndexFolder
@@ -20,39 +21,20 @@ from lsr.core.errors import ArgumentError, DocumentNotFoundError
 from lsr.core.records import Document
 from lsr.core.sparse import Float32Array, Int32Array, SparseMatrix, SparseVector
 from lsr.core.vocabulary import Vocabulary
+from serving.hybrid import DenseHalf
+from serving.results import Found
 
 if TYPE_CHECKING:
     from indexing.tuning import Tuning
 
 __all__ = [
     "FolderSource",
-    "Found",
     "Source",
     "TuningOptions",
     "open_source",
     "overlap",
     "takes_writes",
 ]
-
-
-class Found(NamedTuple):
-    """The best documents of one query, best first.
-
-    Attributes
-    ----------
-    doc_ids : list of str
-    scores : list of float
-        All greater than 0.
-    keys : list of int
-        How the source calls these documents.
-    documents : list of Document, optional
-        Where they were asked for and are stored.
-    """
-
-    doc_ids: list[str]
-    scores: list[float]
-    keys: list[int]
-    documents: list[Document] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +94,10 @@ class Source(Protocol):
     def params_model(self) -> type[Config] | None:
         """The search parameters of its layout; None if it has none."""
 
+    @property
+    def dense(self) -> DenseHalf | None:
+        """The dense half; None where there is none."""
+
     def bytes_by_part(self) -> dict[str, int]:
         """Return the sizes of the index's arrays."""
 
@@ -159,7 +145,13 @@ class Source(Protocol):
         """Return what each term gives to the score of a document, found or not."""
 
     def why_not(
-        self, query: SparseVector, doc_id: str, k: int, *, params: Config | None = None
+        self,
+        query: SparseVector,
+        doc_id: str,
+        k: int,
+        *,
+        params: Config | None = None,
+        filter: Any | None = None,
     ) -> tuple[str, str]:
         """Return why a document is or is not among the best `k`: a code and a sentence."""
 
@@ -196,6 +188,8 @@ class FolderSource:
         self._doc_ids = folder.doc_ids
         self._documents = folder.documents
         self.has_documents = self._documents is not None
+        dense = DenseFolder.of(folder)
+        self.dense = DenseHalf(dense, self._doc_ids) if dense is not None else None
 
     @property
     def n_documents(self) -> int:
@@ -315,9 +309,16 @@ class FolderSource:
         return explain(self._index, query, self._row(doc_id), self.vocabulary)
 
     def why_not(
-        self, query: SparseVector, doc_id: str, k: int, *, params: Config | None = None
+        self,
+        query: SparseVector,
+        doc_id: str,
+        k: int,
+        *,
+        params: Config | None = None,
+        filter: Any | None = None,
     ) -> tuple[str, str]:
-        """Return why a document is or is not among the best `k`: a code and a sentence."""
+        """Return why a document is or is not among the best `k`; raises as `search` does."""
+        self._refuse(filter)
         absence = why_not(self._index, query, self._row(doc_id), k, params=params)
         return absence.reason, absence.message
 

@@ -15,11 +15,13 @@ from serving.answers import (
     encoded_terms,
     explained_terms,
     hit_body,
+    hit_parts,
     search_response,
     took,
 )
 from serving.engine import Engine
 from serving.http_errors import documented
+from serving.hybrid import Hybrid
 from serving.queries import QueryEdits
 from serving.results import Detail
 from serving.routes.shared import (
@@ -41,6 +43,10 @@ from serving.schemas import (
     EncodeResponse,
     ExplainRequest,
     ExplainResponse,
+    FieldName,
+    HybridExplanation,
+    HybridRequest,
+    Offset,
     QueryEdit,
     QueryText,
     SearchRequest,
@@ -48,6 +54,7 @@ from serving.schemas import (
     Took,
 )
 from serving.schemas import TermWeight as TermWeightBody
+from serving.searcher import text_of
 
 __all__ = ["router"]
 
@@ -61,6 +68,8 @@ class SearchParameters(BaseModel):
 
     q: QueryText = Field(examples=[QUERY_EXAMPLE])
     k: Depth = 10
+    offset: Offset = 0
+    fields: list[FieldName] = Field(default_factory=lambda: ["title", "text"], max_length=64)
     explain: bool = False
     highlight: bool = False
 
@@ -91,14 +100,27 @@ async def get_search(
     body = SearchRequest(
         query=parameters.q,
         k=parameters.k,
+        offset=parameters.offset,
+        fields=parameters.fields,
         explain=parameters.explain,
         highlight=parameters.highlight,
     )
     return await _search(name, body, request)
 
 
+def _check_depth(body: SearchRequest | BatchRequest, limit: int) -> None:
+    if body.offset + body.k > limit:
+        raise RequestError(
+            f"offset + k: at most {limit} (got {body.offset} + {body.k})",
+            hint="Narrow the search down instead, or raise LSR_SERVE_MAX_DEPTH.",
+        )
+
+
 async def _search(name: str, body: SearchRequest, request: Request) -> Response:
     service = service_of(request)
+    _check_depth(body, service.settings.max_depth)
+    if body.hybrid is not None and body.compare_exact:
+        raise RequestError("compare_exact: a hybrid search has no exact one to compare with.")
     with await service.use(name) as served:
         vector, encode_ms = None, 0.0
         if isinstance(body.query, str):
@@ -137,13 +159,25 @@ def _answer(
         explanation=body.explain,
         comparison=body.compare_exact,
     )
-    how: dict[str, Any] = {"params": params, "filter": body.filter, "detail": detail}
+    hybrid = _hybrid(body.hybrid)
+    how: dict[str, Any] = {
+        "offset": body.offset,
+        "params": params,
+        "filter": body.filter,
+        "detail": detail,
+    }
     if vector is None:
-        answer = engine.search(body.query, body.k, edits=edits, **how)
+        answer = engine.search(body.query, body.k, edits=edits, hybrid=hybrid, **how)
     else:
         if edits is not None:
             vector = engine.queries.edited(vector, edits)
-        answer = engine.search_vector(vector, body.k, encode_ms=encode_ms, **how)
+        answer = engine.search_vector(
+            vector,
+            body.k,
+            hybrid=None if hybrid is None else (text_of(body.query), hybrid),
+            encode_ms=encode_ms,
+            **how,
+        )
     response = search_response(
         engine,
         answer,
@@ -154,6 +188,18 @@ def _answer(
         request_id=request_id,
     )
     return json_bytes(response), response.took_ms
+
+
+def _hybrid(asked: HybridRequest | None) -> Hybrid | None:
+    if asked is None:
+        return None
+    return Hybrid(
+        fusion=asked.fusion,
+        sparse=asked.weights.sparse,
+        dense=asked.weights.dense,
+        rrf_k=asked.rrf_k,
+        depth=asked.depth,
+    )
 
 
 def _edits(edit: QueryEdit | None) -> QueryEdits | None:
@@ -169,6 +215,7 @@ def _edits(edit: QueryEdit | None) -> QueryEdits | None:
 async def post_batch(name: IndexName, body: BatchRequest, request: Request) -> Response:
     """Return the best documents of every query, in the order of the queries."""
     service = service_of(request)
+    _check_depth(body, service.settings.max_depth)
     limit = service.settings.max_batch
     if len(body.queries) > limit:
         raise RequestError(
@@ -187,8 +234,10 @@ def _batch_answer(engine: Engine, body: BatchRequest, request_id: str) -> tuple[
     results, times = engine.search_batch(
         body.queries,
         body.k,
+        offset=body.offset,
         params=params,
         filter=body.filter,
+        hybrid=_hybrid(body.hybrid),
         detail=Detail(documents=bool(body.fields)),
     )
     response = BatchResponse(
@@ -222,9 +271,18 @@ async def post_explain(name: IndexName, body: ExplainRequest, request: Request) 
 
 def _explain_answer(engine: Engine, body: ExplainRequest, request_id: str) -> bytes:
     edits = _edits(body.edit)
+    params = engine.params(body.params)
     explanation, reason, message = engine.explain(
-        body.query, body.doc_id, k=body.k, params=engine.params(body.params), edits=edits
+        body.query, body.doc_id, k=body.k, params=params, filter=body.filter, edits=edits
     )
+    halves: dict[str, Any] = {}
+    if (hybrid := _hybrid(body.hybrid)) is not None:
+        place = engine.explain_hybrid(
+            body.query, body.doc_id, hybrid, k=body.k, params=params, edits=edits
+        )
+        halves["hybrid"] = HybridExplanation(
+            rank=place.rank, score=place.score, parts=hit_parts(place.parts)
+        )
     return json_bytes(
         ExplainResponse(
             index=engine.name,
@@ -242,6 +300,7 @@ def _explain_answer(engine: Engine, body: ExplainRequest, request_id: str) -> by
             reason=reason,
             message=message,
             request_id=request_id,
+            **halves,
         )
     )
 

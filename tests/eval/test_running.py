@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from eval import searching
-from eval.dense import DenseEncoder
 from eval.running import Runner, run_suite
 from eval.suite import Suite
 from eval.workbench import BenchOptions, Workbench, resolve_model
+from indexing.dense_encoder import DenseEncoder
 from lsr.core.errors import ArgumentError
 from tests.helpers.evaluation import write_beir
 

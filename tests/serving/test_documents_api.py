@@ -300,3 +300,51 @@ def test_the_client_writes(live: TestClient) -> None:
         assert client.index("live").n_documents == 3
         with pytest.raises(RequestError):
             client.delete("live")
+
+
+def test_single_values_of_the_metadata(live: TestClient) -> None:
+    metadata = {"year": 2016, "author": {"name": "Ada", "born": 1815}, "a.b": 1, "tags": ["x"]}
+    one = {"doc_id": "one", "text": "super", "title": "One", "metadata": metadata}
+    assert live.post(f"{LIVE}/documents", json={"documents": [one]}).status_code == 200
+    for fields, expected in (
+        (["title"], {"title": "One"}),
+        (["metadata.year", "metadata.nothing"], {"metadata": {"year": 2016}}),
+        (
+            ["metadata.author.name", "metadata.a.b", "text"],
+            {"text": "super", "metadata": {"author": {"name": "Ada"}, "a.b": 1}},
+        ),
+        (["metadata.author.dead", "metadata.year.x"], {"metadata": {}}),
+        (["metadata", "metadata.year"], {"metadata": metadata}),
+    ):
+        answer = live.post(f"{LIVE}/search", json={"query": "super", "fields": fields}).json()
+        assert answer["hits"][0]["document"] == {"doc_id": "one", **expected}
+        listed = live.get(f"{LIVE}/search", params={"q": "super", "fields": fields}).json()
+        assert listed["hits"] == answer["hits"]
+    refused = live.post(f"{LIVE}/search", json={"query": "super", "fields": ["author"]})
+    assert refused.status_code == 422
+
+
+def test_why_a_document_of_a_collection_is_not_found(live: TestClient) -> None:
+    live.post(f"{LIVE}/documents", json=BODY)
+
+    def why(doc_id: str, **more: Any) -> tuple[str, float]:
+        body = {"query": "super network", "doc_id": doc_id, **more}
+        answer = live.post(f"{LIVE}/explain", json=body).json()
+        assert sum(t["contribution"] for t in answer["terms"]) == pytest.approx(answer["score"])
+        return answer["reason"], answer["score"]
+
+    passing = {"range": {"year": {"gte": 2016}}}
+    assert why("bowl", filter=passing)[0] == "found"
+    reason, score = why("edison", filter=passing)
+    assert reason == "filtered_out" and score > 0
+    assert why("edison")[0] == "found"
+    assert why("tesla")[0] == "no_shared_term"
+    assert why("emoji", k=1)[0] == "below_kth_score"
+    wrong = {"query": "super", "doc_id": "bowl", "filter": {"equals": {"yeer": 1}}}
+    assert live.post(f"{LIVE}/explain", json=wrong).json()["error"]["code"] == "filter_invalid"
+
+
+def test_live_collections_have_no_dense_half(live: TestClient) -> None:
+    refused = live.post(f"{LIVE}/search", json={"query": "super", "hybrid": {}})
+    assert refused.status_code == 422
+    assert "live collections cannot" in refused.json()["error"]["hint"]

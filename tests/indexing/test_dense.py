@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.dense import DenseEncoder, DenseIndex
+from indexing.dense import DenseIndex
+from indexing.dense_encoder import DenseEncoder
 from lsr.core.errors import DataError, EncoderNotFoundError, ModelFormatError
 
 

@@ -1,38 +1,33 @@
-"""Dense retrieval, to compare with and to mix with: a bi-encoder and faiss.
+"""Bi-encoders of the plain kind: one vector a text, for the dense half of a hybrid search.
 
-`DenseEncoder` reads sentence-transformers folders of the plain kind (a transformer, mean or
-first-token pooling, optional normalisation) with transformers alone. `DenseIndex` is faiss: flat
-(exact) or HNSW.
+Read with transformers alone from sentence-transformers folders: a transformer, mean or first-token
+pooling, optional normalisation.
 
 References
 ----------
-Reimers & Gurevych, *Sentence-BERT*, EMNLP 2019 (pooling); Malkov & Yashunin, *Efficient and
-Robust Approximate Nearest Neighbor Search Using HNSW Graphs*, TPAMI 2020 (m, ef).
+Reimers & Gurevych, *Sentence-BERT*, EMNLP 2019.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from indexing.base import BatchResult
-from lsr.core.errors import (
-    DataError,
-    EncoderNotFoundError,
-    MissingDependencyError,
-    ModelFormatError,
-)
-from lsr.core.sparse import Float32Array, Int32Array
+from lsr.core.errors import EncoderNotFoundError, MissingDependencyError, ModelFormatError
+from lsr.core.sparse import Float32Array
 
-__all__ = ["DenseEncoder", "DenseIndex", "DenseTextEncoder"]
+__all__ = ["DenseEncoder", "DenseTextEncoder"]
 
 Pooling = Literal["mean", "cls"]
+_KEPT = (".json", ".safetensors", ".txt", ".model")
 
 
 class DenseTextEncoder(Protocol):
@@ -54,6 +49,9 @@ class DenseTextEncoder(Protocol):
         advance: Callable[[int], None] | None = None,
     ) -> Float32Array:
         """Return one row a text, shape ``(n, width)``, in their order."""
+
+    def save(self, path: Path) -> None:
+        """Write what is needed to load it again into the new folder `path`."""
 
 
 class DenseEncoder:
@@ -82,6 +80,7 @@ class DenseEncoder:
                 f"No dense encoder at {self.path}: it has no config.json.", hint="Check the path."
             )
         self.pooling, self.normalise = _read_modules(self.path)
+        self._loading = Lock()
         self.max_tokens = int(
             _read_json(self.path / "sentence_bert_config.json").get("max_seq_length") or 512
         )
@@ -95,16 +94,33 @@ class DenseEncoder:
     def fingerprint(self) -> str:
         """SHA-256 over the folder's model and tokenizer files."""
         digest = hashlib.sha256()
-        for file in sorted(self.path.rglob("*")):
-            if file.is_file() and file.suffix in (".json", ".safetensors", ".txt", ".model"):
-                digest.update(file.relative_to(self.path).as_posix().encode())
-                with open(file, "rb") as stream:
-                    while chunk := stream.read(1 << 22):
-                        digest.update(chunk)
+        for file in self._files():
+            digest.update(file.relative_to(self.path).as_posix().encode())
+            with open(file, "rb") as stream:
+                while chunk := stream.read(1 << 22):
+                    digest.update(chunk)
         return digest.hexdigest()
 
-    @cached_property
+    def _files(self) -> Iterator[Path]:
+        for file in sorted(self.path.rglob("*")):
+            if file.is_file() and file.suffix in _KEPT:
+                yield file
+
+    def save(self, path: Path) -> None:
+        """Copy the model and tokenizer files into the new folder `path`."""
+        for file in self._files():
+            target = path / file.relative_to(self.path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+
+    @property
     def _parts(self) -> tuple[Any, Any, Any]:
+        # Not twice, should two threads ask at once.
+        with self._loading:
+            return self._loaded
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any, Any]:
         try:
             import torch
             import transformers
@@ -153,87 +169,6 @@ class DenseEncoder:
             if advance is not None:
                 advance(len(at))
         return rows
-
-
-class DenseIndex:
-    """A faiss index over inner products.
-
-    Parameters
-    ----------
-    vectors : float32, shape (n, width)
-        Row by row the documents.
-    kind : {"flat", "hnsw"}
-        Exact, or a graph.
-    m, ef_construction, ef_search : int
-        Of the graph. Higher: better recall; more memory (m), build time, search time.
-
-    Raises
-    ------
-    MissingDependencyError
-        If faiss is not installed.
-    DataError
-        If there are no vectors.
-    """
-
-    def __init__(
-        self,
-        vectors: Float32Array,
-        *,
-        kind: Literal["flat", "hnsw"] = "flat",
-        m: int = 32,
-        ef_construction: int = 200,
-        ef_search: int = 128,
-    ) -> None:
-        try:
-            import faiss
-        except ImportError:
-            raise MissingDependencyError("faiss", extra="eval", purpose="Dense retrieval") from None
-        if vectors.ndim != 2 or len(vectors) == 0:
-            raise DataError(f"A dense index needs rows of vectors, got shape {vectors.shape}.")
-        self._faiss = faiss
-        self.kind = kind
-        self.n_documents = len(vectors)
-        if kind == "flat":
-            self._index: Any = faiss.IndexFlatIP(vectors.shape[1])
-        else:
-            self._index = faiss.IndexHNSWFlat(vectors.shape[1], m, faiss.METRIC_INNER_PRODUCT)
-            self._index.hnsw.efConstruction = ef_construction
-            self._index.hnsw.efSearch = ef_search
-        self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-
-    def search_batch(self, queries: Float32Array, k: int, *, n_threads: int = 1) -> BatchResult:
-        """Return the best `k` rows of every query: score descending, then row ascending.
-
-        Negative inner products are results too, unlike in a sparse index.
-        """
-        self._faiss.omp_set_num_threads(n_threads)
-        depth = min(k, self.n_documents)
-        scores, rows = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), depth)
-        order = np.lexsort((rows, -scores), axis=1)
-        rows = np.take_along_axis(rows, order, axis=1).astype(np.int32)
-        scores = np.take_along_axis(scores, order, axis=1)
-        # The graph may find fewer: faiss marks them with -1, and they belong at the end.
-        missing = rows < 0
-        if missing.any():
-            last = np.argsort(missing, axis=1, kind="stable")
-            rows = np.take_along_axis(rows, last, axis=1)
-            scores = np.take_along_axis(np.where(missing, 0, scores), last, axis=1)
-        return BatchResult(rows, scores.astype(np.float32))
-
-    def search(self, query: Float32Array, k: int) -> tuple[Int32Array, Float32Array]:
-        """Return rows and scores of one query, on the calling thread."""
-        found = self.search_batch(query[None], k)
-        return found[0]
-
-    def bytes_by_part(self) -> dict[str, int]:
-        """Return the bytes of the vectors, and of the graph if there is one."""
-        total = len(self._faiss.serialize_index(self._index))
-        vectors = self.n_documents * self._index.d * 4
-        return (
-            {"vectors": vectors, "graph": max(0, total - vectors)}
-            if self.kind == "hnsw"
-            else {"vectors": vectors}
-        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,0 +1,304 @@
+"""The searching half of `serving.engine.Engine`: one query, a batch, both halves of a hybrid."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from indexing.base import check_k
+from lsr.core.config import Config, load_config
+from lsr.core.errors import ArgumentError, DocumentNotFoundError, QueryError
+from lsr.core.records import Document
+from lsr.core.sparse import Float32Array, SparseVector
+from lsr.core.vocabulary import Vocabulary
+from lsr.encoders.base import QueryEncoder
+from serving.highlight import find_highlights
+from serving.hybrid import DenseHalf, Hybrid, fused
+from serving.probe import RecallProbe, Sample
+from serving.queries import QueryEdits, QueryInput, QueryReader
+from serving.results import Answer, Comparison, Detail, Found, Hit, HitParts, Times
+from serving.sources import Source, overlap
+
+__all__ = ["Searcher", "text_of"]
+
+
+class Searcher:
+    """Searches one source; see `serving.engine.Engine`.
+
+    Parameters
+    ----------
+    source : Source
+        What is searched.
+    queries : QueryReader
+        Makes the vectors that are searched for.
+    name : str
+        How messages call the index.
+    """
+
+    def __init__(self, source: Source, queries: QueryReader, *, name: str) -> None:
+        self.name = name
+        self.queries = queries
+        self.probe: RecallProbe | None = None
+        self._source = source
+
+    @property
+    def source(self) -> Source:
+        """What searches use now."""
+        return self._source
+
+    @property
+    def encoder(self) -> QueryEncoder | None:
+        """What encodes text here."""
+        return self.queries.encoder
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Shared by queries and documents."""
+        return self.queries.vocabulary
+
+    @property
+    def n_documents(self) -> int:
+        """Number of documents that can be found."""
+        return self._source.n_documents
+
+    def search(
+        self,
+        query: QueryInput,
+        k: int = 10,
+        *,
+        offset: int = 0,
+        params: Config | None = None,
+        filter: Any | None = None,
+        edits: QueryEdits | None = None,
+        hybrid: Hybrid | None = None,
+        detail: Detail | None = None,
+    ) -> Answer:
+        """Return the best `k` documents for a query, behind the best `offset`.
+
+        Parameters
+        ----------
+        query : str or mapping of str to float
+            A text, or weights by token.
+        k, offset : int
+            Together 1 to `indexing.base.MAX_K`.
+        params : optional
+            Search parameters of the index's layout, from `params`.
+        filter : optional
+            In the filter language of collections.
+        edits : QueryEdits, optional
+            Changes to the encoded query.
+        hybrid : Hybrid, optional
+            Search the dense half too, and fuse; the query must be a text.
+        detail : Detail, optional
+            What the hits carry; their documents by default.
+
+        Raises
+        ------
+        QueryError, ArgumentError, FilterError
+            If the query is empty or names unknown tokens, `k` is out of range, the filter breaks
+            its rules, or there is no dense half.
+        """
+        check_k(offset + k)
+        started = time.perf_counter()
+        vector = self.queries.vector(query, edits)
+        return self.search_vector(
+            vector,
+            k,
+            offset=offset,
+            params=params,
+            filter=filter,
+            hybrid=None if hybrid is None else (text_of(query), hybrid),
+            detail=detail,
+            encode_ms=(time.perf_counter() - started) * 1000,
+        )
+
+    def search_vector(
+        self,
+        vector: SparseVector,
+        k: int = 10,
+        *,
+        offset: int = 0,
+        params: Config | None = None,
+        filter: Any | None = None,
+        hybrid: tuple[str, Hybrid] | None = None,
+        detail: Detail | None = None,
+        encode_ms: float = 0.0,
+    ) -> Answer:
+        """Return the best `k` documents for a vector; `encode_ms` is carried into the times.
+
+        A hybrid search needs the text that the dense half encodes; else as `search`.
+        """
+        depth = offset + k
+        check_k(depth)
+        source, wanted = self._source, detail or Detail()
+        needs_text = wanted.documents or wanted.highlights or wanted.explanation
+        dense: Float32Array | None = None
+        sparse_depth = depth
+        if hybrid is not None:
+            started = time.perf_counter()
+            dense = self.require_dense(source).encode([hybrid[0]])
+            encode_ms += (time.perf_counter() - started) * 1000
+            sparse_depth = max(hybrid[1].depth, depth)
+        probe = self.probe if self.probe is not None and self.probe.draw(params) else None
+        generation = source.generation if probe is not None else 0
+        started = time.perf_counter()
+        found = source.search(vector, sparse_depth, params=params, filter=filter)
+        if probe is not None:
+            probe.offer(
+                Sample(self.name, source, vector, sparse_depth, filter, found.doc_ids, generation)
+            )
+        if dense is not None and hybrid is not None:
+            (near,) = self.require_dense(source).search(dense, sparse_depth)
+            found = fused(found, near, hybrid[1], depth)
+        searched = time.perf_counter()
+        best = found.beyond(offset)
+        if needs_text and source.has_documents:
+            best = source.with_documents(best)
+        hits = self._hits(source, vector, best, wanted, offset=offset)
+        fetched = time.perf_counter()
+        comparison = None
+        if wanted.comparison:
+            comparison = self._comparison(source, vector, depth, found, filter=filter)
+        times = Times(encode_ms, (searched - started) * 1000, (fetched - searched) * 1000)
+        return Answer(vector, hits, times, comparison)
+
+    def require_dense(self, source: Source) -> DenseHalf:
+        """Return the dense half of a source; raises ArgumentError if it has none."""
+        if source.dense is None:
+            raise ArgumentError(
+                f"{self.name!r} has no dense half, so no hybrid search.",
+                hint="Index folders can have one (lsr index dense), live collections cannot.",
+            )
+        return source.dense
+
+    def search_batch(
+        self,
+        queries: Sequence[QueryInput],
+        k: int = 10,
+        *,
+        offset: int = 0,
+        params: Config | None = None,
+        filter: Any | None = None,
+        hybrid: Hybrid | None = None,
+        detail: Detail | None = None,
+        n_threads: int | None = None,
+    ) -> tuple[list[list[Hit]], Times]:
+        """Return the hits of every query, in their order, and the times of the whole batch."""
+        depth = offset + k
+        check_k(depth)
+        source, wanted = self._source, detail or Detail(documents=False)
+        started = time.perf_counter()
+        matrix = self.queries.matrix(queries)
+        dense: Float32Array | None = None
+        if hybrid is not None:
+            dense = self.require_dense(source).encode([text_of(query) for query in queries])
+        encoded = time.perf_counter()
+        sparse_depth = depth if hybrid is None else max(hybrid.depth, depth)
+        found = source.search_batch(
+            matrix, sparse_depth, params=params, filter=filter, n_threads=n_threads
+        )
+        if dense is not None and hybrid is not None:
+            near = self.require_dense(source).search(dense, sparse_depth)
+            found = [fused(*pair, hybrid, depth) for pair in zip(found, near, strict=True)]
+        searched = time.perf_counter()
+        best = [one.beyond(offset) for one in found]
+        if wanted.documents and source.has_documents:
+            best = [source.with_documents(one) for one in best]
+        hits = [
+            self._hits(source, matrix.row(at), one, wanted, offset=offset)
+            for at, one in enumerate(best)
+        ]
+        fetched = time.perf_counter()
+        stages = ((started, encoded), (encoded, searched), (searched, fetched))
+        return hits, Times(*((end - start) * 1000 for start, end in stages))
+
+    def _hits(
+        self, source: Source, vector: SparseVector, found: Found, detail: Detail, *, offset: int
+    ) -> list[Hit]:
+        nothing: list[Document | None] = [None] * len(found.doc_ids)
+        documents: Sequence[Document | None] = found.documents or nothing
+        parts: Sequence[HitParts | None] = found.parts or [None] * len(found.doc_ids)
+        terms = vector.terms.tolist()
+        hits: list[Hit] = []
+        for doc_id, score, document, of_halves in zip(
+            found.doc_ids, found.scores, documents, parts, strict=True
+        ):
+            highlights = explanation = None
+            # An explanation says which terms the text shows, so it needs them too.
+            marked = detail.highlights or detail.explanation
+            if marked and document is not None and self.encoder is not None:
+                highlights = find_highlights(self.encoder, document, terms)
+            if detail.explanation:
+                try:
+                    explanation = source.explain(vector, doc_id)
+                except DocumentNotFoundError:
+                    continue  # deleted since it was found
+            hits.append(
+                Hit(
+                    rank=offset + len(hits) + 1,
+                    doc_id=doc_id,
+                    score=score,
+                    document=document if detail.documents else None,
+                    highlights=highlights,
+                    explanation=explanation,
+                    parts=of_halves,
+                )
+            )
+        return hits
+
+    def _comparison(
+        self,
+        source: Source,
+        vector: SparseVector,
+        k: int,
+        found: Found,
+        *,
+        filter: Any | None,
+    ) -> Comparison:
+        model = source.params_model
+        params = model.model_validate({"exact": True}) if model is not None else None
+        started = time.perf_counter()
+        exact = source.search(vector, k, params=params, filter=filter)
+        ms = (time.perf_counter() - started) * 1000
+        had = set(found.doc_ids)
+        missed = [doc_id for doc_id in exact.doc_ids if doc_id not in had]
+        return Comparison(overlap(found.doc_ids, exact.doc_ids), missed, ms)
+
+    def params(
+        self, values: Mapping[str, Any] | None = None, *, target_recall: float | None = None
+    ) -> Config | None:
+        """Return search parameters: of `values`, or those tuned for a recall, or the defaults.
+
+        Raises
+        ------
+        ConfigError
+            Naming every parameter that is unknown or out of range.
+        ArgumentError
+            If both are given, the layout has no parameters and `values` has some, or the index
+            has not been tuned for the recall.
+        """
+        source = self._source
+        if target_recall is not None:
+            if values:
+                raise ArgumentError("Give target_recall or params, not both.")
+            return source.params_for(target_recall)
+        if source.params_model is not None:
+            return load_config(source.params_model, values=values)
+        if values:
+            raise ArgumentError(
+                f"The layout {source.layout!r} has no search parameters, got "
+                f"{', '.join(map(repr, values))}.",
+                hint="Leave `params` out.",
+            )
+        return None
+
+
+def text_of(query: QueryInput) -> str:
+    """Return the text of a query; raises QueryError if it is weights by token."""
+    if not isinstance(query, str):
+        raise QueryError(
+            "A hybrid search needs a text, which the dense half encodes; this query has weights.",
+            hint="Send the query as a text.",
+        )
+    return query
