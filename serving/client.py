@@ -10,14 +10,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any
 from urllib.parse import quote
 
-from pydantic import BaseModel
-
-from lsr.core import errors
-from lsr.core.errors import LsrError, MissingDependencyError, OverloadedError, ServiceError
+from lsr.core.errors import ServiceError
 from lsr.core.records import Document
+from serving.client_transport import Transport, error_of
 from serving.schemas import (
     BatchResponse,
     DocumentBody,
@@ -27,55 +25,26 @@ from serving.schemas import (
     IndexList,
     SearchResponse,
 )
+from serving.schemas_admin import (
+    DeletedResponse,
+    EncoderList,
+    IndexStats,
+    SnapshotInfo,
+    SnapshotList,
+    TaskBody,
+    TaskList,
+)
 from serving.schemas_writing import DeleteResponse, ImportResponse, UpsertResponse
+from serving.tasks import ENDED
 
 __all__ = ["Client"]
 
-Answer = TypeVar("Answer", bound=BaseModel)
 Query = str | Mapping[str, float]
+Vectors = Iterable[Mapping[str, float]]
 
 
-class Client:
-    """Talks to one service; may be used from many threads.
-
-    Parameters
-    ----------
-    url : str
-        Where the service listens.
-    key : str, optional
-        An API key.
-    timeout_s : float
-        Of one request.
-    retries : int
-        How often a request is sent again after a refusal for overload; it did nothing then.
-    transport : httpx.BaseTransport, optional
-        Another way to the service than the network.
-
-    Raises
-    ------
-    MissingDependencyError
-        If httpx is not installed.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        key: str | None = None,
-        timeout_s: float = 30.0,
-        retries: int = 2,
-        transport: Any | None = None,
-    ) -> None:
-        try:
-            import httpx
-        except ImportError as error:
-            raise MissingDependencyError("httpx", extra="serve", purpose="The client") from error
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._retries = retries
-        self._failed: type[Exception] = httpx.HTTPError
-        self._http = httpx.Client(
-            base_url=url, headers=headers, timeout=timeout_s, transport=transport
-        )
+class Client(Transport):
+    """Every route of one service, as a method; see `Transport` for its parameters."""
 
     def search(
         self,
@@ -87,6 +56,8 @@ class Client:
         target_recall: float | None = None,
         filter: Mapping[str, Any] | None = None,
         edit: Mapping[str, Any] | None = None,
+        hybrid: Mapping[str, Any] | None = None,
+        offset: int = 0,
         fields: Sequence[str] = ("title", "text"),
         explain: bool = False,
         highlight: bool = False,
@@ -108,12 +79,14 @@ class Client:
             "target_recall": target_recall,
             "filter": filter,
             "edit": edit,
+            "hybrid": hybrid,
+            "offset": offset,
             "fields": list(fields),
             "explain": explain,
             "highlight": highlight,
             "compare_exact": compare_exact,
         }
-        return self._ask(SearchResponse, "POST", f"{_path(index)}/search", body)
+        return self.ask(SearchResponse, "POST", f"{_path(index)}/search", body)
 
     def search_batch(
         self,
@@ -124,6 +97,8 @@ class Client:
         params: Mapping[str, Any] | None = None,
         target_recall: float | None = None,
         filter: Mapping[str, Any] | None = None,
+        hybrid: Mapping[str, Any] | None = None,
+        offset: int = 0,
         fields: Sequence[str] = (),
     ) -> BatchResponse:
         """Return the best `k` documents of every query, in their order."""
@@ -133,9 +108,11 @@ class Client:
             "params": params,
             "target_recall": target_recall,
             "filter": filter,
+            "hybrid": hybrid,
+            "offset": offset,
             "fields": list(fields),
         }
-        return self._ask(BatchResponse, "POST", f"{_path(index)}/search/batch", body)
+        return self.ask(BatchResponse, "POST", f"{_path(index)}/search/batch", body)
 
     def explain(
         self,
@@ -145,45 +122,56 @@ class Client:
         *,
         k: int = 10,
         params: Mapping[str, Any] | None = None,
+        filter: Mapping[str, Any] | None = None,
         edit: Mapping[str, Any] | None = None,
+        hybrid: Mapping[str, Any] | None = None,
     ) -> ExplainResponse:
         """Return why a document has its score, and why it is, or is not, among the best `k`."""
-        body = {"query": query, "doc_id": doc_id, "k": k, "params": params, "edit": edit}
-        return self._ask(ExplainResponse, "POST", f"{_path(index)}/explain", body)
+        body = {
+            "query": query,
+            "doc_id": doc_id,
+            "k": k,
+            "params": params,
+            "filter": filter,
+            "edit": edit,
+            "hybrid": hybrid,
+        }
+        return self.ask(ExplainResponse, "POST", f"{_path(index)}/explain", body)
 
     def encode(self, index: str, text: str, *, side: str = "query") -> EncodeResponse:
         """Return how the index's encoder sees a text."""
         body = {"text": text, "side": side}
-        return self._ask(EncodeResponse, "POST", f"{_path(index)}/encode", body)
+        return self.ask(EncodeResponse, "POST", f"{_path(index)}/encode", body)
 
     def document(self, index: str, doc_id: str) -> DocumentBody:
         """Return a stored document."""
         # Slashes stay: the route takes them, and proxies often unquote or refuse %2F.
-        return self._ask(DocumentBody, "GET", f"{_path(index)}/documents/{quote(doc_id)}")
+        return self.ask(DocumentBody, "GET", f"{_path(index)}/documents/{quote(doc_id)}")
 
     def indexes(self) -> list[IndexInfo]:
         """Return every index of the service."""
-        return self._ask(IndexList, "GET", "/v1/indexes").indexes
+        return self.ask(IndexList, "GET", "/v1/indexes").indexes
 
     def index(self, name: str) -> IndexInfo:
         """Return the description of an index."""
-        return self._ask(IndexInfo, "GET", _path(name))
+        return self.ask(IndexInfo, "GET", _path(name))
 
-    def upsert(self, index: str, documents: Iterable[Document]) -> UpsertResponse:
+    def upsert(
+        self, index: str, documents: Iterable[Document], vectors: Vectors | None = None
+    ) -> UpsertResponse:
         """Add documents to a collection, or replace those of their ids: all of them, or none.
 
-        The collection's encoder makes the vectors.
+        The collection's encoder makes the vectors where none are given, weights by token.
         """
-        body = {"documents": [_document(document) for document in documents]}
-        return self._ask(UpsertResponse, "POST", f"{_path(index)}/documents", body)
+        body = {"documents": list(_documents(documents, vectors))}
+        return self.ask(UpsertResponse, "POST", f"{_path(index)}/documents", body)
 
-    def import_documents(self, index: str, documents: Iterable[Document]) -> ImportResponse:
+    def import_documents(
+        self, index: str, documents: Iterable[Document], vectors: Vectors | None = None
+    ) -> ImportResponse:
         """Stream any number of documents into a collection; bad ones are reported, by line."""
-        lines = (
-            json.dumps(_document(document), ensure_ascii=False).encode() + b"\n"
-            for document in documents
-        )
-        return self._ask(ImportResponse, "POST", f"{_path(index)}/documents/import", stream=lines)
+        path = f"{_path(index)}/documents/import"
+        return self.ask(ImportResponse, "POST", path, stream=_lines(documents, vectors))
 
     def delete(
         self,
@@ -194,84 +182,149 @@ class Client:
     ) -> DeleteResponse:
         """Delete the documents of `doc_ids`, or all that pass `filter`."""
         body = {"doc_ids": None if doc_ids is None else list(doc_ids), "filter": filter}
-        return self._ask(DeleteResponse, "POST", f"{_path(index)}/documents/delete", body)
+        return self.ask(DeleteResponse, "POST", f"{_path(index)}/documents/delete", body)
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+    def import_in_background(
+        self, index: str, documents: Iterable[Document], vectors: Vectors | None = None
+    ) -> TaskBody:
+        """Hand any number of documents over and return the task that encodes and writes them.
 
-    def __enter__(self) -> Self:
-        return self
+        They are durable when it returns, and in the collection when the task has succeeded
+        (`wait`).
+        """
+        path = f"{_path(index)}/documents/import?wait=false"
+        return self.ask(TaskBody, "POST", path, stream=_lines(documents, vectors))
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    # --- administration -------------------------------------------------------------------
 
-    def _ask(
+    def encoders(self) -> list[str]:
+        """Return the names of the encoders that collections can be made with."""
+        return self.ask(EncoderList, "GET", "/v1/encoders").encoders
+
+    def create(
         self,
-        model: type[Answer],
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None = None,
+        name: str,
         *,
-        stream: Iterator[bytes] | None = None,
-    ) -> Answer:
-        given = None if body is None else {k: v for k, v in body.items() if v is not None}
-        # A stream can be sent once; the service makes it wait rather than refusing it.
-        retries = self._retries if stream is None else 0
-        for attempt in range(retries + 1):
-            try:
-                if stream is None:
-                    response = self._http.request(method, path, json=given)
-                else:
-                    response = self._http.request(method, path, content=stream)
-            except self._failed as error:
-                raise ServiceError(
-                    f"The service at {self._http.base_url} does not answer: {error}.",
-                    hint="Is it running, and is the address right?",
-                ) from error
-            if response.is_success:
-                return model.model_validate_json(response.content)
-            failure = _error(response)
-            if not isinstance(failure, OverloadedError) or attempt == retries:
-                raise failure
-            time.sleep(failure.retry_after_s)
-        raise AssertionError("the last attempt returns or raises")
+        encoder: str | None = None,
+        vocabulary: Sequence[str] | int | None = None,
+        fields: Mapping[str, str] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> IndexInfo:
+        """Make an empty collection: with an encoder, or with a vocabulary for vectors of one's own.
+
+        The arguments are those of `schemas_admin.CreateRequest`.
+        """
+        body = {
+            "name": name,
+            "encoder": encoder,
+            "vocabulary": list(vocabulary)
+            if vocabulary is not None and not isinstance(vocabulary, int)
+            else vocabulary,
+            "fields": dict(fields or {}),
+            "config": dict(config or {}),
+        }
+        return self.ask(IndexInfo, "POST", "/v1/indexes", body)
+
+    def drop(self, index: str) -> None:
+        """Delete a collection with all its documents; its snapshots stay."""
+        self.ask(DeletedResponse, "DELETE", _path(index))
+
+    def stats(self, index: str) -> IndexStats:
+        """Return counts and sizes of an index."""
+        return self.ask(IndexStats, "GET", f"{_path(index)}/stats")
+
+    def merge(self, index: str) -> TaskBody:
+        """Make one segment of all documents; return the task."""
+        return self.ask(TaskBody, "POST", f"{_path(index)}/merge")
+
+    def tune(
+        self,
+        index: str,
+        queries: Sequence[Query],
+        *,
+        recall: float = 0.95,
+        k: int = 10,
+        p99_ms: float | None = None,
+    ) -> TaskBody:
+        """Find the fastest search parameters that reach a recall; return the task."""
+        body = {"queries": list(queries), "recall": recall, "k": k, "p99_ms": p99_ms}
+        return self.ask(TaskBody, "POST", f"{_path(index)}/tune", body)
+
+    def snapshot(self, index: str, name: str | None = None) -> TaskBody:
+        """Copy a collection as it is; return the task."""
+        return self.ask(TaskBody, "POST", f"{_path(index)}/snapshots", {"name": name})
+
+    def snapshots(self, index: str) -> list[SnapshotInfo]:
+        """Return the snapshots of a collection, which itself need not be there any more."""
+        return self.ask(SnapshotList, "GET", f"{_path(index)}/snapshots").snapshots
+
+    def delete_snapshot(self, index: str, snapshot: str) -> None:
+        """Delete a snapshot."""
+        self.ask(DeletedResponse, "DELETE", f"{_path(index)}/snapshots/{quote(snapshot, safe='')}")
+
+    def restore(self, index: str, snapshot: str, name: str) -> TaskBody:
+        """Make the new collection `name` from a snapshot; return the task."""
+        path = f"{_path(index)}/snapshots/{quote(snapshot, safe='')}/restore"
+        return self.ask(TaskBody, "POST", path, {"name": name})
+
+    def tasks(self, index: str | None = None) -> list[TaskBody]:
+        """Return the tasks that the service remembers, newest first."""
+        suffix = "" if index is None else f"?index={quote(index, safe='')}"
+        return self.ask(TaskList, "GET", f"/v1/tasks{suffix}").tasks
+
+    def task(self, task_id: str) -> TaskBody:
+        """Return the state of a task."""
+        return self.ask(TaskBody, "GET", f"/v1/tasks/{quote(task_id, safe='')}")
+
+    def cancel(self, task_id: str) -> TaskBody:
+        """Tell a task to stop."""
+        return self.ask(TaskBody, "POST", f"/v1/tasks/{quote(task_id, safe='')}/cancel")
+
+    def wait(self, task: TaskBody, *, timeout_s: float = 600.0, every_s: float = 0.2) -> TaskBody:
+        """Return a task once it has succeeded.
+
+        Raises
+        ------
+        LsrError
+            Of the class that made it fail.
+        ServiceError
+            If it was cancelled, or has not ended in time.
+        """
+        until = time.monotonic() + timeout_s
+        while task.state not in ENDED:
+            if time.monotonic() > until:
+                raise ServiceError(f"The task {task.id} has not ended in {timeout_s:g} s.")
+            time.sleep(every_s)
+            task = self.task(task.id)
+        if task.error is not None:
+            raise error_of(task.error.code, task.error.message, task.error.hint)
+        if task.state == "cancelled":
+            raise ServiceError(f"The task {task.id} was cancelled.")
+        return task
 
 
-def _document(document: Document) -> dict[str, Any]:
-    return {
+def _document(document: Document, vector: Mapping[str, float] | None) -> dict[str, Any]:
+    body: dict[str, Any] = {
         "doc_id": document.doc_id,
         "title": document.title,
         "text": document.text,
         "metadata": dict(document.metadata),
     }
+    return body if vector is None else {**body, "vector": dict(vector)}
+
+
+def _documents(documents: Iterable[Document], vectors: Vectors | None) -> Iterator[dict[str, Any]]:
+    if vectors is None:
+        yield from (_document(document, None) for document in documents)
+    else:
+        for document, vector in zip(documents, vectors, strict=True):
+            yield _document(document, vector)
+
+
+def _lines(documents: Iterable[Document], vectors: Vectors | None) -> Iterator[bytes]:
+    for body in _documents(documents, vectors):
+        yield json.dumps(body, ensure_ascii=False).encode() + b"\n"
 
 
 def _path(index: str) -> str:
     return f"/v1/indexes/{quote(index, safe='')}"
-
-
-def _error(response: Any) -> LsrError:
-    """Return the error that an answer tells of, in the class that the service raised."""
-    try:
-        told = response.json()["error"]
-        code, message, hint = told["code"], told["message"], told["hint"]
-    except (ValueError, KeyError, TypeError):
-        return ServiceError(
-            f"The service answered {response.status_code} without saying why.",
-            hint="Something between here and the service may have answered for it.",
-        )
-    cls = {known.code: known for known in _classes(LsrError)}.get(code, ServiceError)
-    if issubclass(cls, OverloadedError):
-        after = response.headers.get("retry-after", "1")
-        return cls(message, retry_after_s=int(after) if after.isdecimal() else 1, hint=hint)
-    if issubclass(cls, errors.RecordError | MissingDependencyError):
-        # Their constructors take what an answer does not carry.
-        cls = ServiceError
-    return cls(message, hint=hint)
-
-
-def _classes(cls: type[LsrError]) -> Iterator[type[LsrError]]:
-    yield cls
-    for below in cls.__subclasses__():
-        yield from _classes(below)
