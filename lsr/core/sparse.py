@@ -203,6 +203,9 @@ class SparseMatrix:
         for at, vector in enumerate(vectors):
             if vector.size != size:
                 raise DataError(f"Row {at} has vocabulary size {vector.size}, expected {size}.")
+        if len(vectors) == 1:  # what a single query is: nothing to put together
+            (only,) = vectors
+            return cls(np.array([0, only.nnz], np.int64), only.terms, only.weights, (1, int(size)))
         indptr = np.zeros(len(vectors) + 1, dtype=np.int64)
         np.cumsum([v.nnz for v in vectors], out=indptr[1:])
         empty_t, empty_w = np.empty(0, np.int32), np.empty(0, np.float32)

@@ -14,6 +14,7 @@ Geng et al.: Towards Competitive Search Relevance For Inference-Free Learned Spa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -21,7 +22,7 @@ from typing import Literal
 import numpy as np
 
 from lsr.core.errors import ArgumentError, DataError
-from lsr.core.sparse import Float32Array, SparseMatrix, SparseVector
+from lsr.core.sparse import Float32Array, Int32Array, SparseMatrix, SparseVector
 from lsr.core.vocabulary import Vocabulary
 from lsr.encoders.base import IdfConvention, Span
 from lsr.encoders.folder import EncoderFolder, write_encoder_folder
@@ -184,16 +185,21 @@ class LookupQueryEncoder:
             max_length=self.max_length,
             special_tokens=False,
         )
-        rows = []
-        for of_text in ids:
-            terms, tf = np.unique(of_text, return_counts=True)
-            weights = self.weights[terms]
-            if self.term_frequency != "presence" and len(terms) < len(of_text):
-                factor = 1 + np.log(tf) if self.term_frequency == "log" else tf
-                weights = weights * factor.astype(np.float32)
-            keep = weights > 0
-            rows.append(SparseVector(terms[keep], weights[keep], len(self.vocabulary)))
-        return SparseMatrix.from_rows(rows, len(self.vocabulary))
+        return SparseMatrix.from_rows([self._row(of_text) for of_text in ids], len(self.vocabulary))
+
+    def _row(self, ids: Int32Array) -> SparseVector:
+        # A dict, not np.unique: of a dozen tokens it is four times as fast, and this is the search.
+        counts = Counter(ids.tolist())
+        terms = np.array(sorted(counts), dtype=np.int32)
+        weights = self.weights[terms]
+        if self.term_frequency != "presence" and len(terms) < len(ids):
+            tf = np.array([counts[term] for term in terms.tolist()])
+            factor = 1 + np.log(tf) if self.term_frequency == "log" else tf
+            weights = weights * factor.astype(np.float32)
+        keep = weights > 0
+        if not keep.all():
+            terms, weights = terms[keep], weights[keep]
+        return SparseVector(terms, weights, len(self.vocabulary))
 
     def spans(self, text: str) -> list[Span]:
         """Return the pieces of `text` whose term has a weight."""
