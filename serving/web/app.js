@@ -23,12 +23,21 @@ function requestBody() {
   const body = { query: $("q").value, k: Number($("k").value), explain: true, highlight: true };
   const params = readParams($("params"));
   if (Object.keys(params).length) body.params = params;
-  if ($("compare").checked && indexInfo().parameters.length) body.compare_exact = true;
+  const hybrid = readHybrid();
+  if (hybrid) body.hybrid = hybrid;
+  else if ($("compare").checked && indexInfo().parameters.length) body.compare_exact = true;
   const filter = readFilter($("filter"));
   if (filter && hasFields()) body.filter = filter;
   const edit = terms.edit();
   if (edit) body.edit = edit;
   return body;
+}
+
+/** Return how the halves are fused; null for a search of the sparse one alone. */
+function readHybrid() {
+  if (!$("hybrid").checked || !indexInfo().dense) return null;
+  const dense = Number($("dense-share").value);
+  return { fusion: $("fusion").value, weights: { sparse: 1 - dense, dense } };
 }
 
 function soon(delay) {
@@ -40,7 +49,10 @@ async function search() {
   clearTimeout(state.timer);
   state.waiting?.abort();
   const info = indexInfo();
-  if (!info) return;
+  if (!info) {
+    showWelcome();
+    return;
+  }
   remember();
   if (!$("q").value.trim()) {
     showWelcome();
@@ -62,10 +74,31 @@ async function search() {
   }
 }
 
-function clear() {
-  for (const id of ["terms", "summary", "legend", "problem", "welcome", "curl", "comparison"]) {
-    $(id).hidden = true;
+/** Append the next results behind those that are shown. */
+async function showMore() {
+  const { path, body } = state.request;
+  const shown = items().length;
+  try {
+    const answer = await ask(path, { ...body, offset: shown });
+    if (state.request.body !== body) return;
+    append(answer.hits);
+    items()[shown]?.focus();
+    $("more").hidden = answer.hits.length < body.k;
+  } catch (error) {
+    $("more").hidden = true;
+    showProblem(error, $("problem"));
   }
+}
+
+function append(hits) {
+  $("results").append(...hits.map((hit) => resultItem(hit, {
+    index: indexInfo().name, best: state.best, onEncode: showEncoded,
+  })));
+}
+
+function clear() {
+  const parts = ["terms", "summary", "legend", "problem", "welcome", "curl", "comparison", "more"];
+  for (const id of parts) $(id).hidden = true;
   $("results").replaceChildren();
 }
 
@@ -73,11 +106,10 @@ function render(answer, roundTrip) {
   clear();
   const info = indexInfo();
   terms.render(answer.query.terms);
-  const best = answer.hits[0]?.score ?? 1;
-  $("results").replaceChildren(...answer.hits.map((hit) => resultItem(hit, {
-    index: info.name, best, onEncode: showEncoded,
-  })));
+  state.best = answer.hits[0]?.score ?? 1;
+  append(answer.hits);
   const count = answer.hits.length;
+  $("more").hidden = count < state.request.body.k;
   $("status").textContent = count
     ? `${count} best of ${info.n_documents.toLocaleString("en")} documents`
     : answer.query.terms.length
@@ -86,7 +118,9 @@ function render(answer, roundTrip) {
   renderTimes(answer.took_ms, roundTrip);
   renderComparison(answer);
   $("summary").hidden = false;
-  $("legend").hidden = !answer.hits.some((hit) => hit.explanation.some(isAdded));
+  const hybrid = answer.hits.some((hit) => hit.parts);
+  $("legend").hidden = !hybrid && !answer.hits.some((hit) => hit.explanation.some(isAdded));
+  $("dense-key").hidden = !hybrid;
   $("curl").hidden = false;
 }
 
@@ -124,11 +158,14 @@ const hasFields = () => Object.keys(indexInfo()?.fields ?? {}).length > 0;
 function showIndex() {
   const info = indexInfo();
   renderParams($("params"), info);
+  $("hybrid-field").hidden = !info?.dense;
+  $("dense-name").textContent = info?.dense ? `with ${info.dense}` : "";
   $("compare-field").hidden = !info?.parameters.length;
   $("filter-field").hidden = !hasFields();
   $("filter-fields").textContent = Object.entries(info?.fields ?? {})
     .map(([name, type]) => `${name} (${type})`).join(", ");
-  $("tuning").hidden = $("compare-field").hidden && $("filter-field").hidden;
+  $("tuning").hidden = ["hybrid-field", "compare-field", "filter-field"]
+    .every((id) => $(id).hidden);
 }
 
 function showWelcome() {
@@ -136,8 +173,9 @@ function showWelcome() {
   const info = indexInfo();
   const examples = info?.examples ?? [];
   $("welcome").replaceChildren(
-    el("p", { class: "big" }, info ? `${info.n_documents.toLocaleString("en")} documents` : ""),
-    el("p", {}, info ? describe(info) : ""),
+    el("p", { class: "big" }, info
+      ? `${info.n_documents.toLocaleString("en")} documents` : "Nothing to search yet"),
+    el("p", {}, info ? describe(info) : "Make a collection: POST v1/indexes."),
     ...(examples.length ? [el("p", { class: "quiet" }, "Try one of these")] : []),
     el("ul", { class: "examples" }, ...examples.map((query) => el("li", {}, el("button", {
       type: "button",
@@ -154,8 +192,9 @@ function showWelcome() {
 
 function describe(info) {
   const encoder = info.encoder ? `${info.encoder} encoder` : "no encoder";
-  return `${encoder} · ${info.vocabulary_size.toLocaleString("en")} terms · ${info.layout} index`
-    + ` · ${number(info.bytes / 1e6, 1)} MB`;
+  const kind = info.updatable ? "live collection" : `${info.layout} index`;
+  return `${encoder} · ${info.vocabulary_size.toLocaleString("en")} terms · ${kind}`
+    + ` · ${number(info.bytes / 1e6, 1)} MB${info.dense ? ` · dense half by ${info.dense}` : ""}`;
 }
 
 function showProblem(error, place) {
@@ -274,7 +313,11 @@ function connect() {
     soon(60);
   });
   $("k").addEventListener("change", search);
-  $("tuning").addEventListener("input", () => soon(30));
+  $("tuning").addEventListener("input", () => {
+    $("dense-shown").value = $("dense-share").value;
+    soon(30);
+  });
+  $("more").addEventListener("click", showMore);
   $("index").addEventListener("change", () => {
     terms.reset();
     showIndex();
@@ -295,17 +338,34 @@ function connect() {
   });
   document.addEventListener("keydown", onKey);
   window.addEventListener("hashchange", showView);
+  // Collections come and go while the page is open.
+  $("index").addEventListener("focus", () => listIndexes().catch(() => {}));
+}
+
+/** Fill the chooser: live collections apart from what does not change. */
+async function listIndexes() {
+  const chosen = $("index").value;
+  state.indexes = (await ask("v1/indexes")).indexes;
+  const names = state.indexes.map(({ name }) => name).join("\n");
+  if (names === $("index").dataset.names) return;
+  $("index").dataset.names = names;
+  const group = (label, updatable) => {
+    const options = state.indexes.filter((info) => info.updatable === updatable)
+      .map(({ name }) => el("option", {}, name));
+    return options.length ? [el("optgroup", { label }, ...options)] : [];
+  };
+  $("index").replaceChildren(...group("Indexes", false), ...group("Live collections", true));
+  if (state.indexes.some(({ name }) => name === chosen)) $("index").value = chosen;
 }
 
 async function load() {
   try {
-    state.indexes = (await ask("v1/indexes")).indexes;
+    await listIndexes();
   } catch (error) {
     if (error.status === 401 && getKey()) sessionStorage.clear();
     showProblem(error, $("problem"));
     return;
   }
-  $("index").replaceChildren(...state.indexes.map(({ name }) => el("option", {}, name)));
   recall();
   showIndex();
   const health = await ask("healthz");

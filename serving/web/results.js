@@ -31,9 +31,13 @@ export function resultItem(hit, { index, best, onEncode }) {
       "div", { class: "head" },
       el("span", { class: "rank", "aria-hidden": "true" }, String(hit.rank)),
       toggle,
-      el("span", { class: "score", title: "Score: the sum of the bars" }, number(hit.score)),
+      hit.parts
+        ? el("span", { class: "score", title: "Score: the sum of both halves' shares" },
+          number(hit.score, 4))
+        : el("span", { class: "score", title: "Score: the sum of the bars" }, number(hit.score)),
     ),
     scoreLine(hit, best),
+    hit.parts && halves(hit.parts),
     el("div", { class: "body" }, el("div", { class: "words" }, text, idLine(hit)), bars),
     more,
   );
@@ -120,18 +124,42 @@ function idLine(hit) {
   );
 }
 
-/** The score as a line: its length against the best hit's, its colours by kind of term. */
+/**
+ * The score as a line: its length against the best hit's, its colours by kind of term, and of a
+ * hybrid search what the dense half gave.
+ */
 function scoreLine(hit, best) {
   const line = el("div", { class: "scoreline", "aria-hidden": "true" });
-  for (const added of [false, true]) {
-    const share = (hit.explanation ?? []).filter((term) => isAdded(term) === added)
-      .reduce((sum, term) => sum + term.contribution, 0);
-    const part = el("span", { class: added ? "added" : "original" });
+  const terms = hit.explanation ?? [];
+  const sum = (chosen) => chosen.reduce((total, term) => total + term.contribution, 0);
+  // The terms make up the sparse half's score, which the fusion scales to its share.
+  const scale = hit.parts ? hit.parts.sparse.share / (sum(terms) || 1) : 1;
+  const shares = {
+    original: scale * sum(terms.filter((term) => !isAdded(term))),
+    added: scale * sum(terms.filter(isAdded)),
+    dense: hit.parts?.dense.share ?? 0,
+  };
+  for (const [kind, share] of Object.entries(shares)) {
+    const part = el("span", { class: kind });
     part.style.inlineSize = `${(100 * share) / best}%`;
     line.append(part);
   }
   return line;
 }
+
+/** What each half of a hybrid search gave: its rank, its score, its share. */
+function halves(parts) {
+  const told = Object.entries(parts).map(([half, { rank, score, share }]) => el(
+    "span", {}, `${half} `,
+    rank ? `${ordinal(rank)} with ${number(score, 3)}, gives ${number(share, 4)}` : "did not find it",
+  ));
+  return el("p", { class: "halves quiet" }, ...told);
+}
+
+const ordinal = (n) => {
+  const last = n % 100 > 10 && n % 100 < 14 ? 0 : n % 10;
+  return `${n}${["th", "st", "nd", "rd"][last] ?? "th"}`;
+};
 
 function detail(hit, { index, onEncode, explanation }) {
   const rows = explanation.map((term) => el(
@@ -148,7 +176,7 @@ function detail(hit, { index, onEncode, explanation }) {
       el("th", { scope: "col" }, name)))),
     el("tbody", {}, ...rows),
     el("tfoot", {}, el(
-      "tr", {}, el("th", { scope: "row", colspan: "3" }, "Score"),
+      "tr", {}, el("th", { scope: "row", colspan: "3" }, hit.parts ? "Sparse score" : "Score"),
       el("td", {}, number(explanation.reduce((sum, term) => sum + term.contribution, 0), 3)),
     )),
   );

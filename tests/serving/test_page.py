@@ -13,16 +13,20 @@ from typing import Any, Self
 import pytest
 import uvicorn
 
+from indexing import dense_folder
 from indexing.build import build_index
 from indexing.collection import Collection
+from indexing.dense_folder import add_dense
 from indexing.storage import IndexFolder
 from lsr.encoders.encode import encode_collection
 from lsr.encoders.lexical import LexicalEncoder
 from serving import server
 from serving.app import create_app
+from serving.client import Client
 from serving.engine import Engine
 from serving.keys import KeyRing
 from serving.settings import IndexSource, ServeSettings
+from tests.helpers.dense import LetterEncoder
 from tests.serving.conftest import DOCUMENTS
 from tests.serving.expanding import ExpandingEncoder
 
@@ -311,6 +315,89 @@ def test_filters_where_there_are_fields(
         page.fill("#filter", '{"equals": {"yeer": 2016}}')
         page.wait_for_selector("#problem:not([hidden])")
         assert "year" in page.inner_text("#problem")
+        context.close()
+
+
+def test_hybrid_search_where_there_is_a_dense_half(
+    browser: Any, index_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(dense_folder, "DenseEncoder", LetterEncoder)
+    path = Path(shutil.copytree(index_path, tmp_path / "both"))
+    with IndexFolder.open(path) as folder:
+        add_dense(folder, LetterEncoder(path))
+    sources = [IndexSource("both", path), IndexSource("toy", index_path)]
+    with Running(create_app(ServeSettings(access_log=False), sources)) as running:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(f"{running.url}/?q=super+bowl&index=both")
+        page.wait_for_selector(".hit")
+        assert page.locator(".hit .halves").count() == 0
+        page.click("#tuning summary")
+        assert page.inner_text("#dense-name") == "with letters"
+        assert not page.is_visible("#fusion")
+        page.check("#hybrid")
+        page.wait_for_selector(".hit .halves")
+        # The dense half ranks every document, the sparse one those with a word of the query.
+        assert page.locator(".hit").count() == 5
+        shown = texts(page, ".halves")
+        assert "sparse 1st with" in shown[0] and "dense" in shown[0]
+        assert any("sparse did not find it" in line for line in shown)
+        assert page.is_visible("#dense-key")
+        with page.expect_response("**/search") as answer:
+            page.locator("#dense-share").fill("1")
+        hybrid = answer.value.request.post_data_json["hybrid"]
+        assert hybrid == {"fusion": "rrf", "weights": {"sparse": 0, "dense": 1}}
+        with page.expect_response("**/search") as answer:
+            page.select_option("#fusion", "convex")
+        best = answer.value.json()["hits"][0]
+        assert best["parts"]["dense"]["rank"] == 1 and best["score"] == 1
+        page.wait_for_function("() => document.querySelector('.score').textContent === '1.0000'")
+        page.keyboard.press("Escape")
+        page.locator(".hit").first.focus()
+        page.keyboard.press("Enter")
+        assert "Sparse score" in page.inner_text(".hit.open tfoot")
+        page.select_option("#index", "toy")
+        page.wait_for_function("() => !document.querySelector('.halves')")
+        assert not page.is_visible("#hybrid-field")
+        context.close()
+
+
+def test_more_results_behind_the_first(page: Any) -> None:
+    page.select_option("#k", "5")
+    search(page, "super new york network")
+    first = texts(page, ".title")
+    assert not page.is_visible("#more") or len(first) == 5
+    page.evaluate("document.querySelector('#k').options[0].text = '2'")
+    page.evaluate("document.querySelector('#k').dispatchEvent(new Event('change'))")
+    page.wait_for_function("() => document.querySelectorAll('.hit').length === 2")
+    assert texts(page, ".title") == first[:2]
+    page.click("#more")
+    page.wait_for_function("() => document.querySelectorAll('.hit').length === 4")
+    assert texts(page, ".title") == first[:4]
+    assert texts(page, ".rank") == ["1", "2", "3", "4"]
+    assert page.evaluate("document.activeElement.querySelector('.rank').textContent") == "3"
+
+
+def test_collections_that_come_while_the_page_is_open(browser: Any, tmp_path: Path) -> None:
+    settings = ServeSettings(access_log=False, data=tmp_path / "data")
+    with Running(create_app(settings)) as running:
+        context = browser.new_context()
+        page = context.new_page()
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(running.url)
+        page.wait_for_selector("#welcome:not([hidden])")
+        assert "Nothing to search yet" in page.inner_text("#welcome")
+        with Client(running.url) as client:
+            client.create("news", vocabulary=["super", "bowl"])
+            page.focus("#index")
+            page.wait_for_selector(
+                "#index optgroup[label='Live collections'] option", state="attached"
+            )
+            assert page.input_value("#index") == "news"
+            client.drop("news")
+        assert problems == []
         context.close()
 
 
