@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from indexing import kernels_blocks as kernels
 from indexing.forward import Allocate, ForwardIndex
 from indexing.jit import read_only
-from indexing.kernels_blocks import (
+from indexing.kernels_geometry import (
     BLOCK_ROWS,
     CHUNK_BLOCKS,
     CHUNK_BYTES,

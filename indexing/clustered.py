@@ -7,7 +7,7 @@ floats. Blocks are disjoint: no document is met twice. With bounds over all quer
 block visited whose bound reaches the k-th score, the result is exact.
 
 Scores are those of the stored half floats, summed in float32 in a fixed order
-(`indexing.kernels_clustered.score_fine`): the same on every machine and for any threads.
+(`indexing.kernels_scoring.score_fine`): the same on every machine and for any threads.
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from indexing import kernels_clustered as kernels
 from indexing.base import BatchResult, SearchResult, check_k, check_query, check_row
-from indexing.blocks import BlockMaxima
-from indexing.clustered_build import ClusteredParts, build_parts
+from indexing.clustered_build import build_parts
 from indexing.clustered_explain import find_shortcut
+from indexing.clustered_parts import ClusteredParts
+from indexing.clustered_scratch import Scratch
 from indexing.config_clustered import ClusteredLayout, ClusteredParams
 from indexing.explain import Reason
 from indexing.filters import NO_FILTER, check_allowed, rows_of
-from indexing.forward import ForwardIndex, in_memory
+from indexing.forward import in_memory
 from indexing.jit import read_only
-from indexing.kernels_blocks import BLOCK_ROWS, SUPER_BLOCKS
+from indexing.kernels_clustered import clustered_search
+from indexing.kernels_geometry import BLOCK_ROWS
+from indexing.kernels_query import MAX_TERMS, term_threshold
 from indexing.source import MatrixSource, RowSource
 from indexing.threads import ScratchPool, resolve_threads, run_parallel
-from lsr.core.artifact import ArtifactWriter, open_array
+from lsr.core.artifact import ArtifactWriter
 from lsr.core.config import Config
-from lsr.core.errors import ArgumentError, ArtifactFormatError
+from lsr.core.errors import ArgumentError
 from lsr.core.manifest import Manifest
 from lsr.core.sparse import Float32Array, Int32Array, SparseMatrix, SparseVector, UInt64Array
 
@@ -65,78 +67,6 @@ class SearchStats(NamedTuple):
     proven: bool
 
 
-class _Scratch:
-    """What one running query writes into; large parts take memory only where they are touched."""
-
-    def __init__(self, n_documents: int, n_terms: int, row_bytes: int, wide_bytes: int) -> None:
-        self.coarse_query = np.zeros(n_terms, dtype=np.uint8)
-        self.fine_query = np.zeros(n_terms, dtype=np.float32)
-        self.rows = np.empty(kernels.MAX_TERMS, dtype=np.int64)
-        self.weights = np.empty(kernels.MAX_TERMS, dtype=np.uint16)
-        self.tables = np.empty(16 * kernels.MAX_TERMS, dtype=np.uint8)
-        self.accumulator = np.empty(2 * row_bytes, dtype=np.uint16)
-        self.groups = np.empty(row_bytes // 4, dtype=np.uint16)
-        self.tops = np.empty(row_bytes // 32, dtype=np.uint16)
-        # Of all blocks, or of those of the opened super-blocks in whole top groups.
-        self.accumulator8 = np.empty(2 * row_bytes + 1024, dtype=np.uint8)
-        self.groups8 = np.empty((2 * row_bytes + 1024) // 8, dtype=np.uint8)
-        self.tops8 = np.empty((2 * row_bytes + 1024) // 64, dtype=np.uint8)
-        self.wide_accumulator = np.empty(2 * wide_bytes, dtype=np.uint8)
-        self.wide_groups = np.empty(wide_bytes // 4, dtype=np.uint8)
-        self.wide_tops = np.empty(wide_bytes // 32, dtype=np.uint8)
-        self.selected = np.empty(2 * wide_bytes + 64, dtype=np.uint32)
-        self.bits = np.zeros(2 * wide_bytes // 64 + 1, dtype=np.uint64)
-        self.candidates = np.empty(2 * row_bytes, dtype=np.uint32)
-        self.estimates = np.empty(2 * row_bytes, dtype=np.uint16)
-        self.counts = np.empty(257, dtype=np.int64)
-        self.order = np.empty(2 * row_bytes, dtype=np.uint32)
-        self.visited = np.empty(2 * row_bytes, dtype=np.uint32)
-        self.found_scores = np.empty(n_documents, dtype=np.int32)
-        self.found_positions = np.empty(n_documents, dtype=np.int32)
-        self.cell = np.empty(1, dtype=np.float32)
-        self.state = np.empty(4, dtype=np.int64)
-        self.stats = np.zeros(5, dtype=np.int64)
-        self._arguments: tuple[Any, ...] = ()
-        self._depth = 0
-
-    def arguments(self, k: int) -> tuple[Any, ...]:
-        """Return the scratch in the order the kernel takes it."""
-        if self._depth < k:
-            self._depth = k
-            self._arguments = (
-                self.coarse_query,
-                self.fine_query,
-                self.rows,
-                self.weights,
-                self.tables,
-                self.accumulator,
-                self.groups,
-                self.tops,
-                self.accumulator8,
-                self.groups8,
-                self.tops8,
-                self.wide_accumulator,
-                self.wide_groups,
-                self.wide_tops,
-                self.selected,
-                self.bits,
-                self.candidates,
-                self.estimates,
-                self.counts,
-                self.order,
-                self.visited,
-                np.empty(k, dtype=np.int32),
-                self.found_scores,
-                self.found_positions,
-                self.cell,
-                self.cell.view(np.int32),
-                np.empty(k, dtype=np.uint64),
-                self.state,
-                self.stats,
-            )
-        return self._arguments
-
-
 class ClusteredIndex:
     """Documents in clustered order with block maxima; made by `from_matrix`, `build` or `open`.
 
@@ -150,41 +80,21 @@ class ClusteredIndex:
 
     def __init__(self, parts: ClusteredParts) -> None:
         self._parts = parts
-        forward, blocks, wide = parts.forward, parts.blocks, parts.wide
-        quantization = forward.quantization
+        quantization = parts.forward.quantization
         self._inverse_scale = np.float32(1.0 / quantization.fine_scale)
         self._arguments = (
-            read_only(parts.document_rows),
-            read_only(forward.pointers),
-            read_only(forward.terms),
-            read_only(forward.coarse),
-            read_only(forward.fine),
-            read_only(blocks.term_max),
-            read_only(blocks.dense_row),
-            read_only(blocks.dense.reshape(-1)),
-            read_only(blocks.list_bases),
-            read_only(blocks.list_pointers),
-            read_only(blocks.list_slots),
-            read_only(blocks.list_levels),
-            read_only(wide.dense_row),
-            read_only(wide.dense.reshape(-1)),
-            read_only(wide.list_bases),
-            read_only(wide.list_pointers),
-            read_only(wide.list_slots),
-            read_only(wide.list_levels),
+            *parts.arguments(),
             self._inverse_scale,
             quantization.coarse_scale / quantization.fine_scale,
         )
         self._scratch = ScratchPool(
-            lambda: _Scratch(
+            lambda: Scratch(
                 self.n_documents,
                 self.vocabulary_size,
-                blocks.dense.shape[1],
-                wide.dense.shape[1],
+                parts.blocks.dense.shape[1],
+                parts.wide.dense.shape[1],
             )
         )
-        # Wide blocks in 64 documents: that many positions of a bit.
-        self._wide_shift = (SUPER_BLOCKS * BLOCK_ROWS // (parts.wide_rows or 1)).bit_length() - 1
         self._default_params = ClusteredParams()
 
     @classmethod
@@ -226,7 +136,7 @@ class ClusteredIndex:
             seed=config.seed,
             n_threads=resolve_threads(n_threads),
         )
-        return cls(parts)._details()
+        return parts.details()
 
     @classmethod
     def open(cls, path: Path, manifest: Manifest) -> ClusteredIndex:
@@ -237,46 +147,13 @@ class ClusteredIndex:
         ArtifactFormatError
             If its arrays are those of an earlier release.
         """
-        if "wide_rows" not in manifest.details:
-            raise ArtifactFormatError(
-                f"{path} holds the clustered layout of an earlier release.",
-                hint="Build it again: lsr index build.",
-            )
-        return cls(
-            ClusteredParts(
-                open_array(path, "document_rows", manifest),
-                open_array(path, "positions", manifest),
-                ForwardIndex.open(path, manifest),
-                BlockMaxima.open(path, "blocks", manifest),
-                BlockMaxima.open(path, "wide", manifest)
-                if manifest.details["wide_rows"]
-                else BlockMaxima.nothing(),
-                manifest.details["wide_rows"],
-            )
-        )
+        return cls(ClusteredParts.open(path, manifest))
 
     def save_arrays(self, writer: ArtifactWriter) -> dict[str, Any]:
         """Write the arrays through `writer`; return the manifest details that `open` needs."""
-        for name, array in self._arrays().items():
+        for name, array in self._parts.arrays().items():
             writer.array(name, array)
-        return self._details()
-
-    def _arrays(self) -> dict[str, Any]:
-        return {
-            "document_rows": self._parts.document_rows,
-            "positions": self._parts.positions,
-            **self._parts.forward.arrays(),
-            **self._parts.blocks.arrays("blocks"),
-            **(self._parts.wide.arrays("wide") if self.wide_rows else {}),
-        }
-
-    def _details(self) -> dict[str, Any]:
-        return {
-            "n_documents": self.n_documents,
-            "vocabulary_size": self.vocabulary_size,
-            "wide_rows": self.wide_rows,
-            **self._parts.forward.details(),
-        }
+        return self._parts.details()
 
     @property
     def n_documents(self) -> int:
@@ -435,7 +312,7 @@ class ClusteredIndex:
         mode: int,
         allowed: UInt64Array,
         chosen: Any,
-        scratch: _Scratch,
+        scratch: Scratch,
         out_rows: Int32Array,
         out_bits: Int32Array,
     ) -> int:
@@ -444,7 +321,7 @@ class ClusteredIndex:
             # As many allowed documents are met as without a filter.
             n_allowed = int(np.bitwise_count(allowed).sum())
             blocks = blocks * self.n_documents // n_allowed
-        n: int = kernels.clustered_search(
+        n: int = clustered_search(
             *self._arguments,
             terms,
             weights,
@@ -454,7 +331,6 @@ class ClusteredIndex:
             params.heap_factor,
             blocks,
             params.wide_blocks_for(k),
-            self._wide_shift,
             params.rescore_share,
             allowed,
             chosen,
@@ -524,14 +400,14 @@ class ClusteredIndex:
             self.document(row),
             int(self._parts.positions[row]) // BLOCK_ROWS,
             params,
-            threshold=float(kernels.term_threshold(weights, params.query_mass, kernels.MAX_TERMS)),
+            threshold=float(term_threshold(weights, params.query_mass, MAX_TERMS)),
             visited=visited,
             unit=float(self._inverse_scale),
         )
 
     def bytes_by_part(self) -> dict[str, int]:
         """Return the bytes of each array."""
-        return {name: array.nbytes for name, array in self._arrays().items()}
+        return {name: array.nbytes for name, array in self._parts.arrays().items()}
 
 
 def _mode(params: ClusteredParams, *, certify: bool) -> int:

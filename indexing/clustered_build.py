@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 
 import numpy as np
 
 from indexing.blocks import BlockMaxima, build_blocks
+from indexing.clustered_parts import ClusteredParts
 from indexing.config_clustered import ClusteredLayout
-from indexing.forward import Allocate, ForwardIndex, build_forward
+from indexing.forward import Allocate, build_forward
 from indexing.jit import read_only
-from indexing.kernels_blocks import BLOCK_ROWS
+from indexing.kernels_geometry import BLOCK_ROWS
 from indexing.ordering import cluster_order, inverse_frequencies, project
 from indexing.quantization import Quantization
 from indexing.reordering import ReorderedSource
@@ -20,37 +20,9 @@ from indexing.source import RowSource
 from lsr.core.console import progress_bar
 from lsr.core.sparse import Int32Array, Int64Array
 
-__all__ = ["ClusteredParts", "build_parts"]
+__all__ = ["build_parts"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ClusteredParts:
-    """What a clustered index is made of.
-
-    Attributes
-    ----------
-    document_rows : int32, shape (n_documents,)
-        Row of each position.
-    positions : int32, shape (n_documents,)
-        Position of each row.
-    forward : ForwardIndex
-        By position.
-    blocks : BlockMaxima
-        Of blocks of `BLOCK_ROWS` documents.
-    wide : BlockMaxima
-        Of wide blocks, or `BlockMaxima.nothing`.
-    wide_rows : int
-        Documents of a wide block; 0 for none.
-    """
-
-    document_rows: Int32Array
-    positions: Int32Array
-    forward: ForwardIndex
-    blocks: BlockMaxima
-    wide: BlockMaxima
-    wide_rows: int
 
 
 def build_parts(

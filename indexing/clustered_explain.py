@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from indexing.blocks import BlockMaxima
 from indexing.config_clustered import ClusteredParams
 from indexing.explain import Reason
-from indexing.kernels_blocks import CHUNK_BLOCKS, CHUNK_BYTES, PART_BLOCKS, SUPER_BLOCKS, list_at
+from indexing.kernels_geometry import CHUNK_BLOCKS, CHUNK_BYTES, PART_BLOCKS, SUPER_BLOCKS, list_at
 from lsr.core.sparse import SparseVector
 
 __all__ = ["block_estimate", "find_shortcut"]

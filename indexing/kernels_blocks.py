@@ -1,10 +1,7 @@
 """Numba kernels that make the block maxima; rules as in `indexing.kernels`.
 
-A block is `BLOCK_ROWS` neighbouring documents. Sixteen blocks make a super-block (which a second
-level bounds in the same way, as if it were a block), which owns eight bytes of every dense row: the low halves of the bytes are its blocks 0 to 7, the high halves 8 to
-15. Blocks are handled in chunks of `CHUNK_BLOCKS`; within a chunk a block's *slot* is its byte,
-plus the chunk's number of bytes where it is a high half. So a slot takes two bytes, and a dense
-row is added to the accumulator of a chunk in two straight runs.
+The geometry of blocks is in `indexing.kernels_geometry`, the twins in
+`indexing.reference_blocks`.
 """
 
 from __future__ import annotations
@@ -12,55 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from indexing.jit import half_to_float, jit
+from indexing.kernels_geometry import CHUNK_BLOCKS, CHUNK_BYTES
 
-__all__ = [
-    "BLOCK_ROWS",
-    "CHUNK_BLOCKS",
-    "CHUNK_BYTES",
-    "CHUNK_PARTS",
-    "PART_BLOCKS",
-    "PART_BYTES",
-    "SUPER_BLOCKS",
-    "count_block_terms",
-    "fill_block_maxima",
-    "term_maxima",
-]
+__all__ = ["count_block_terms", "fill_block_maxima", "term_maxima"]
 
 U = np.uint64
-
-BLOCK_ROWS = 4
-"""Measured: 98 % recall takes 400 documents with blocks of four, over 2,000 with blocks of 8."""
-
-CHUNK_BLOCKS = 65_536
-CHUNK_BYTES = CHUNK_BLOCKS // 2
-SUPER_BLOCKS = 16
-"""Blocks a super-block."""
-
-PART_BLOCKS = 1_024
-"""Blocks a part: every list has a pointer to each part of a chunk."""
-
-PART_BYTES = PART_BLOCKS // 2
-CHUNK_PARTS = CHUNK_BLOCKS // PART_BLOCKS
-
-
-@jit
-def parts_of(chunk_bytes):
-    """Return the number of parts of a chunk of so many bytes of a dense row."""
-    return (U(chunk_bytes) + U(PART_BYTES - 1)) // U(PART_BYTES)
-
-
-@jit
-def list_at(chunk, chunk_bytes, n_terms, term):
-    """Return where a term's pointers in a chunk start: one a part of the chunk, then the end."""
-    return U(chunk) * (U(n_terms) * U(CHUNK_PARTS) + U(1)) + U(term) * parts_of(chunk_bytes)
-
-
-@jit
-def part_at(part, row_bytes, n_terms, term):
-    """Return where a term's pointer to a part (counted over all chunks) stands."""
-    chunk = U(part) // U(CHUNK_PARTS)
-    chunk_bytes = min(U(CHUNK_BYTES), U(row_bytes) - chunk * U(CHUNK_BYTES))
-    return list_at(chunk, chunk_bytes, n_terms, term) + U(part) % U(CHUNK_PARTS)
 
 
 @jit

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from indexing import kernels_ordering as kernels
 from indexing.jit import read_only
+from indexing.kernels_regrouping import regroup_run
 from indexing.source import RowSource, row_chunks
 from indexing.threads import run_parallel
 from lsr.core.sparse import Float32Array, Int32Array, Int64Array, SparseMatrix
@@ -241,7 +242,7 @@ def regroup(matrix: SparseMatrix, *, run: int, group: int, n_threads: int) -> In
         used = np.empty(run, dtype=np.uint8)
         for start in range(item * task_rows, min(n, (item + 1) * task_rows), run):
             stop = min(n, start + run)
-            kernels.regroup_run(
+            regroup_run(
                 indptr[start : stop + 1],
                 terms,
                 weights,

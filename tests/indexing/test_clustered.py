@@ -16,8 +16,9 @@ from indexing.config_clustered import ClusteredLayout, ClusteredParams
 from indexing.explain import why_not
 from indexing.filters import NO_FILTER, bitmap
 from indexing.jit import COMPILED
+from indexing.kernels_arrays import Documents, Query
 from lsr.core.artifact import read_manifest, write_artifact
-from lsr.core.errors import ArgumentError, VocabularyMismatchError
+from lsr.core.errors import ArgumentError, ArtifactFormatError, VocabularyMismatchError
 from lsr.core.manifest import Manifest
 from lsr.core.sparse import SparseMatrix, SparseVector, UInt64Array
 from tests.helpers.strategies import random_matrix, sparse_matrices, sparse_vectors
@@ -37,15 +38,10 @@ N = 60 if not COMPILED else 1_000
 def brute(
     index: ClusteredIndex, query: SparseVector, k: int, allowed: UInt64Array = NO_FILTER
 ) -> tuple[list[int], list[float]]:
-    parts = index._parts
     rows, scores = reference.clustered_search(
-        parts.document_rows,
-        parts.forward.pointers,
-        parts.forward.terms,
-        parts.forward.fine,
+        Documents(*index._parts.arguments()[0]),
         index._inverse_scale,
-        query.terms,
-        query.weights,
+        Query(query.terms, query.weights),
         k,
         allowed,
         index.vocabulary_size,
@@ -261,8 +257,8 @@ def test_builds_do_not_depend_on_threads_and_survive_the_disk(
     matrix, query = random_matrix(rng, N, 300, 20), random_matrix(rng, 1, 300, 8).row(0)
     one = ClusteredIndex.from_matrix(matrix, n_threads=1)
     two = ClusteredIndex.from_matrix(matrix, n_threads=3)
-    for name, array in one._arrays().items():
-        assert np.array_equal(array, two._arrays()[name]), name
+    for name, array in one._parts.arrays().items():
+        assert np.array_equal(array, two._parts.arrays()[name]), name
     manifest = Manifest.new("index", 1)
     with write_artifact(tmp_path / "index", manifest, overwrite=False) as writer:
         manifest.details.update(one.save_arrays(writer))
@@ -271,6 +267,9 @@ def test_builds_do_not_depend_on_threads_and_survive_the_disk(
     assert found(opened, query, 10) == found(one, query, 10)
     assert found(opened, query, 10, params=EXACT) == brute(one, query, 10)
     assert sum(opened.bytes_by_part().values()) == sum(one.bytes_by_part().values())
+    del manifest.details["wide_rows"]
+    with pytest.raises(ArtifactFormatError, match="earlier release"):
+        ClusteredIndex.open(path, manifest)
     for row in (0, N // 2, N - 1):
         document = opened.document(row)
         assert np.array_equal(document.terms, matrix.row(row).terms)
