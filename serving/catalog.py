@@ -163,10 +163,14 @@ class Catalog:
             await self._look()
 
     async def close(self) -> None:
-        """Close every index once it is given back."""
+        """Close every index once it is given back; it may be opened again."""
         await asyncio.gather(*self._leaving, *(served.close() for served in self._served.values()))
+        self._served.clear()
+        self._kept.clear()
+        self.unavailable.clear()
         if self.data is not None:
             self.data.close()
+            self.data = None
 
     async def _open(self, source: IndexSource) -> Served:
         started = time.perf_counter()

@@ -142,7 +142,7 @@ class Tasks:
     def __init__(self, *, max_waiting: int = 100) -> None:
         self._max_waiting = max_waiting
         self._tasks: OrderedDict[str, Task] = OrderedDict()
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="lsr-task")
+        self._executor = _executor()
         self._running: dict[asyncio.Task[None], Task] = {}
 
     def add(
@@ -242,9 +242,17 @@ class Tasks:
         return list(reversed(self._tasks.values()))
 
     async def close(self) -> None:
-        """Cancel what can be cancelled of what runs here, and wait for the rest."""
+        """Cancel what can be cancelled of what runs here, and wait for the rest.
+
+        New tasks may be started afterwards.
+        """
         for task in self._running.values():
             if task.cancellable:
                 task.cancel()
         await asyncio.gather(*self._running)
         await asyncio.to_thread(self._executor.shutdown)
+        self._executor = _executor()
+
+
+def _executor() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="lsr-task")

@@ -43,7 +43,7 @@ INBOX_FOLDER = "inbox"
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 # Between two batches other writes have their turn.
-_ENCODE_BATCH = 64
+_ENCODE_BATCH = 32
 # Before a background batch that failed is tried again: doubled each time.
 _RETRY_S, _MAX_RETRY_S = 0.5, 30.0
 
