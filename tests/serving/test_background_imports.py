@@ -237,6 +237,7 @@ def process(data: Path, encoder_path: Path) -> Iterator[tuple[Any, httpx.Client]
             running.kill()
 
 
+@pytest.mark.slow
 def test_what_was_acknowledged_survives_a_kill(
     tmp_path: Path, encoder_path: Path, encoder: LexicalEncoder
 ) -> None:

@@ -133,23 +133,25 @@ def test_vectors_without_an_encoder(api: TestClient) -> None:
         assert "without a query encoder" in refused["message"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["..", ".", "", "a/b", "../x", "a\\b", ".hidden", "-x", "a" * 65, "ä", "a\n", "a b", "%2e"],
-)
-def test_names_that_are_no_names(api: TestClient, data: Path, name: str) -> None:
-    assert problem(api.post("/v1/indexes", json={"name": name, "vocabulary": 3}), 422)
+NO_NAMES = (
+    "..", ".", "", "a/b", "../x", "a\\b", ".hidden", "-x", "a" * 65, "ä", "a\n", "a b", "%2e",
+)  # fmt: skip
+
+
+def test_names_that_are_no_names(api: TestClient, data: Path) -> None:
     make(api)
-    assert problem(api.post("/v1/indexes/news/snapshots", json={"name": name}), 422)
-    # Every byte: clients take dots and slashes for themselves.
-    quoted = "".join(f"%{byte:02X}" for byte in name.encode())
-    for answer in (
-        api.delete(f"/v1/indexes/{quoted}"),
-        api.delete(f"/v1/indexes/news/snapshots/{quoted}"),
-        api.post(f"/v1/indexes/news/snapshots/{quoted}/restore", json={"name": "other"}),
-        api.get(f"/v1/indexes/{quoted}/snapshots"),
-    ):
-        assert answer.status_code in (404, 405, 422), (answer.request.url, answer.text)
+    for name in NO_NAMES:
+        assert problem(api.post("/v1/indexes", json={"name": name, "vocabulary": 3}), 422)
+        assert problem(api.post("/v1/indexes/news/snapshots", json={"name": name}), 422)
+        # Every byte: clients take dots and slashes for themselves.
+        quoted = "".join(f"%{byte:02X}" for byte in name.encode())
+        for answer in (
+            api.delete(f"/v1/indexes/{quoted}"),
+            api.delete(f"/v1/indexes/news/snapshots/{quoted}"),
+            api.post(f"/v1/indexes/news/snapshots/{quoted}/restore", json={"name": "other"}),
+            api.get(f"/v1/indexes/{quoted}/snapshots"),
+        ):
+            assert answer.status_code in (404, 405, 422), (answer.request.url, answer.text)
     assert [p.name for p in (data / "collections").iterdir()] == ["news"]
 
 
