@@ -124,14 +124,17 @@ SEISMIC_LAYOUTS: dict[str, dict[str, Any]] = {
 }
 
 
-def seismic_layout(vectors: VectorCollection, folder: Path, n_threads: int) -> list[System]:
-    """Return our Seismic layout, one index for each of `SEISMIC_LAYOUTS`."""
+def seismic_layout(
+    vectors: VectorCollection, folder: Path, n_threads: int, build_name: str = ""
+) -> list[System]:
+    """Return our Seismic layout: one build of it, or all `SEISMIC_LAYOUTS`."""
     from indexing.config import IndexConfig
     from indexing.config_seismic import SeismicLayout, SeismicParams
     from indexing.seismic import SeismicIndex
 
     systems = []
-    for name, build in SEISMIC_LAYOUTS.items():
+    for name in [build_name] if build_name else list(SEISMIC_LAYOUTS):
+        build = SEISMIC_LAYOUTS[name]
         path = folder / f"lsr-seismic-{name.replace(' ', '-')}"
         if not path.exists():
             config = IndexConfig(layout=SeismicLayout(**build))

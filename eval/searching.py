@@ -38,7 +38,7 @@ _WINDOW = 1024
 def search_sparse(bench: Workbench, system: SparseSystem) -> Ran:
     """Return the run of a sparse encoder and one of this system's indexes."""
     target = bench.sparse_target(system)
-    target = replace(target, params=parse_params(system.index.layout.kind, system.params))
+    target = replace(target, params=parse_params(target.index.kind, system.params))
     options = bench.options
     run, queries = search_run(
         target,

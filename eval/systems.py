@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from indexing.config import IndexConfig
+from indexing.config import ExactLayout, IndexConfig
 from lsr.core.config import Config
 from lsr.data.interchange import DEFAULT_SCALE
 
@@ -71,7 +71,7 @@ class SparseSystem(_System):
 
     kind: Literal["sparse"] = "sparse"
     encoder: str
-    index: IndexConfig = IndexConfig()
+    index: IndexConfig = IndexConfig(layout=ExactLayout())
     params: dict[str, Any] = Field(default_factory=dict)
 
 

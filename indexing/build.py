@@ -43,7 +43,7 @@ def build_index(
     out : Path
         The new folder; it appears whole or not at all.
     config : IndexConfig, optional
-        The layout and its parameters; the defaults otherwise.
+        The layout and its parameters; otherwise the layout that suits the size.
     corpus : iterable of Document, optional
         The encoded documents, to be stored in the index, in any order.
     overwrite : bool
@@ -59,8 +59,8 @@ def build_index(
         If the corpus lacks a document of the collection, or holds one twice.
     """
     started = time.perf_counter()
-    config = config or IndexConfig()
     source = open_vectors(vectors)
+    config = (config or IndexConfig()).for_size(source.n_documents)
     layout = layout_class(config.layout.kind)
     if len(source.vocabulary) != source.vocabulary_size:
         raise VocabularyMismatchError(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from indexing.config import IndexConfig
+from indexing.config import ExactLayout, IndexConfig
 from indexing.filters_fields import FieldType
 from lsr.core.config import Config
 
@@ -45,7 +45,7 @@ class CollectionConfig(Config):
         log, more memory while loading.
     """
 
-    index: IndexConfig = IndexConfig()
+    index: IndexConfig = IndexConfig(layout=ExactLayout())
     exact_below: Annotated[int, Field(ge=0)] = 20_000
     fields: dict[str, FieldType] = Field(default_factory=dict)
     seal_at: Annotated[int, Field(ge=1, le=1_000_000)] = 8_192
@@ -53,3 +53,13 @@ class CollectionConfig(Config):
     max_dead_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
     positions: bool = False
     bulk_rows: Annotated[int, Field(ge=1, le=4_000_000)] = 100_000
+
+    @field_validator("index")
+    @classmethod
+    def _names_its_layout(cls, index: IndexConfig) -> IndexConfig:
+        if index.layout.kind == "auto":
+            raise ValueError(
+                "a live collection names its layout: exact, seismic or clustered; small segments "
+                "are exact anyway (exact_below)"
+            )
+        return index

@@ -59,6 +59,12 @@ GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
         "max_blocks": (40, 65, 80, 100, 130, 160, 220, 300, 450, 700, 1200),
         "heap_factor": (0.0, 0.9),
     },
+    # With a first level of wide blocks, which has a depth of its own.
+    "clustered, wide": {
+        "query_mass": (0.6, 0.7, 0.8, 0.9),
+        "max_blocks": (60, 100, 160, 300, 700),
+        "max_wide_blocks": (150, 250, 400, 700, 1500),
+    },
 }
 
 
@@ -263,7 +269,7 @@ def _params_model(index: Tunable) -> type[Config]:
     if model is None or index.kind not in GRIDS:
         raise ArgumentError(
             f"An index of layout {index.kind!r} has nothing to tune.",
-            hint="Tune an approximate layout: " + ", ".join(sorted(GRIDS)) + ".",
+            hint="Tune an approximate layout: clustered, seismic.",
         )
     return model
 
@@ -279,7 +285,8 @@ def _measure_grid(
     exact = index.search_batch(
         queries, k, params=model.model_validate({"exact": True}), n_threads=n_threads
     )
-    grid = GRIDS[index.kind]
+    wide = getattr(index, "wide_rows", 0)
+    grid = GRIDS[f"{index.kind}, wide" if wide else index.kind]
     settings = [model(**dict(zip(grid, values, strict=True))) for values in product(*grid.values())]
     shown = track(settings, "settings", len(settings)) if on_setting is None else settings
     for at, params in enumerate(shown):

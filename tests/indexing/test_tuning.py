@@ -10,7 +10,9 @@ import pytest
 from indexing import tuning
 from indexing.base import BatchResult
 from indexing.build import build_index
+from indexing.clustered import ClusteredIndex
 from indexing.config import IndexConfig
+from indexing.config_clustered import ClusteredLayout, ClusteredParams
 from indexing.config_seismic import CapPruning, SeismicLayout, SeismicParams
 from indexing.exact import ExactIndex
 from indexing.recall import recall_of
@@ -74,6 +76,26 @@ def test_stored_recall_is_that_of_the_held_out_queries(
     recalls = [p.recall for p in tuned.curve]
     assert recalls == sorted(set(recalls))
     assert [p.mean_us for p in tuned.curve] == sorted(p.mean_us for p in tuned.curve)
+
+
+def test_the_clustered_grid_covers_what_the_index_has(
+    rng: np.random.Generator, queries: SparseMatrix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in ("clustered", "clustered, wide"):
+        # Every name of the grid is a parameter, and two values of each are tried.
+        small = {name: values[-2:] for name, values in tuning.GRIDS[kind].items()}
+        assert set(small) < set(ClusteredParams.model_fields)
+        monkeypatch.setitem(tuning.GRIDS, kind, small)
+    matrix = random_matrix(rng, 500, 60, 12)
+    for wide_rows in (0, 16):
+        index = ClusteredIndex.from_matrix(
+            matrix, ClusteredLayout(wide_rows=wide_rows), n_threads=2
+        )
+        tuned = tune(index, queries, recall=0.9)
+        tried = {point.params["max_wide_blocks"] for point in tuned.curve}
+        default = ClusteredParams().max_wide_blocks
+        assert (tried != {default}) == bool(wide_rows)
+        assert tuned.for_recall(0.9).recall >= 0.9
 
 
 def test_what_cannot_be_reached(index: SeismicIndex, queries: SparseMatrix) -> None:
