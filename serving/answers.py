@@ -141,15 +141,20 @@ def hit_body(
         values["document"] = document_body(hit.document, fields)
     if highlight and hit.highlights is not None:
         values["highlights"] = [
-            HighlightBody(field=h.field, start=h.start, end=h.end, token=vocabulary.token(h.term))
+            HighlightBody(
+                field=h.field,
+                start=h.start,
+                end=h.end,
+                token=vocabulary.token(h.term),
+                origin=h.origin,
+            )
             for h in hit.highlights
         ]
     if hit.parts is not None:
         values["parts"] = hit_parts(hit.parts)
     if hit.explanation is not None:
-        shown = None if hit.highlights is None else {h.term for h in hit.highlights}
         values["explanation"] = explained_terms(
-            hit.explanation, in_query=in_query, in_document=shown
+            hit.explanation, in_query=in_query, in_document=hit.shown
         )
     return HitBody(**values)
 

@@ -129,15 +129,18 @@ class CollectionSource:
         )
         return [_found(result) for result in results]
 
-    def with_documents(self, found: Found) -> Found:
+    def with_documents(self, found: Found, *, origins: bool = False) -> Found:
         """Return `found` with its documents; those deleted since are left out."""
-        documents = self.collection.documents(found.doc_ids)
-        kept = [at for at, document in enumerate(documents) if document is not None]
-        return Found(
-            [found.doc_ids[at] for at in kept],
-            [found.scores[at] for at in kept],
-            [found.keys[at] for at in kept],
-            [document for document in documents if document is not None],
+        if not origins:
+            documents = self.collection.documents(found.doc_ids)
+            kept = [at for at, document in enumerate(documents) if document is not None]
+            return _of(found, kept)._replace(documents=[d for d in documents if d is not None])
+        pairs = self.collection.documents_with_origins(found.doc_ids)
+        kept = [at for at, pair in enumerate(pairs) if pair is not None]
+        living = [pair for pair in pairs if pair is not None]
+        return _of(found, kept)._replace(
+            documents=[document for document, _ in living],
+            origins=[origins for _, origins in living],
         )
 
     def document(self, doc_id: str) -> Document:
@@ -189,3 +192,12 @@ class CollectionSource:
 
 def _found(result: CollectionResult) -> Found:
     return Found(result.doc_ids, result.scores.tolist(), result.numbers.tolist())
+
+
+def _of(found: Found, kept: list[int]) -> Found:
+    """Return some of the documents found."""
+    return Found(
+        [found.doc_ids[at] for at in kept],
+        [found.scores[at] for at in kept],
+        [found.keys[at] for at in kept],
+    )

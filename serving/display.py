@@ -62,11 +62,10 @@ def show_answer(answer: Answer, vocabulary: Vocabulary, *, in_query: frozenset[i
         if hit.document is not None:
             console.print(_passage(hit))
         if hit.explanation is not None:
-            shown = {h.term for h in hit.highlights or ()}
             largest = hit.explanation.terms[0].contribution if hit.explanation.terms else 1.0
             for line in hit.explanation.terms:
                 added = line.term not in in_query or (
-                    hit.highlights is not None and line.term not in shown
+                    hit.shown is not None and line.term not in hit.shown
                 )
                 console.print(_bar(line.token, line.contribution, largest, added=added))
         console.print()

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from indexing.explain import Explanation
+from lsr.core.origins import Origins
 from lsr.core.records import Document
-from lsr.core.sparse import SparseVector
+from lsr.core.sparse import Int32Array, SparseVector
 from serving.highlight import Highlight
 
 __all__ = [
@@ -73,6 +74,9 @@ class Found(NamedTuple):
         Where they were asked for and are stored.
     parts : list of HitParts, optional
         Of a hybrid search.
+    origins : list of (int32 array, Origins), optional
+        Terms of each document's vector and the pieces of its text that they come from; None where
+        that was not kept.
     """
 
     doc_ids: list[str]
@@ -80,6 +84,7 @@ class Found(NamedTuple):
     keys: list[int]
     documents: list[Document] | None = None
     parts: list[HitParts] | None = None
+    origins: list[tuple[Int32Array, Origins] | None] | None = None
 
     def beyond(self, offset: int) -> Found:
         """Return it without the first `offset` documents."""
@@ -91,6 +96,7 @@ class Found(NamedTuple):
             self.keys[offset:],
             None if self.documents is None else self.documents[offset:],
             None if self.parts is None else self.parts[offset:],
+            None if self.origins is None else self.origins[offset:],
         )
 
 
@@ -98,7 +104,7 @@ class Found(NamedTuple):
 class Hit:
     """One result; what was not asked for is None.
 
-    `highlights` come with an explanation too: they tell which terms the text shows. The
+    `shown` are the terms of the query that the document's text shows, where that can be known. The
     explanation is of the sparse score; `parts` tell what the halves of a hybrid search gave.
     """
 
@@ -107,6 +113,7 @@ class Hit:
     score: float
     document: Document | None = None
     highlights: list[Highlight] | None = None
+    shown: frozenset[int] | None = None
     explanation: Explanation | None = None
     parts: HitParts | None = None
 

@@ -218,7 +218,9 @@ class SearchRequest(RequestModel):
         description="Fields of the documents to return; `[]` returns identifiers and scores only.",
     )
     explain: bool = Field(default=False, description="Return each term's share of the score.")
-    highlight: bool = Field(default=False, description="Return where the text shows query terms.")
+    highlight: bool = Field(
+        default=False, description="Return which pieces of the text belong to terms of the query."
+    )
     compare_exact: bool = Field(
         default=False, description="Search exhaustively too, and return what was missed."
     )
@@ -299,12 +301,16 @@ class ExplainedTerm(AnswerModel):
 
 
 class HighlightBody(AnswerModel):
-    """A piece of a document's field that stands for a term of the query."""
+    """A piece of a document's field that belongs to a term of the query."""
 
     field: Literal["title", "text"]
     start: int = Field(description="Offset of the first character, in Unicode code points.")
     end: int = Field(description="Offset behind the last character.")
     token: str
+    origin: bool = Field(
+        description="This piece gave the document's term its weight, whether it shows the term or "
+        "not (where positions were kept); else it shows the term."
+    )
 
 
 class DocumentBody(AnswerModel):

@@ -9,11 +9,12 @@ from typing import Any
 from indexing.base import check_k
 from lsr.core.config import Config, load_config
 from lsr.core.errors import ArgumentError, DocumentNotFoundError, QueryError
+from lsr.core.origins import Origins
 from lsr.core.records import Document
-from lsr.core.sparse import Float32Array, SparseVector
+from lsr.core.sparse import Float32Array, Int32Array, SparseVector
 from lsr.core.vocabulary import Vocabulary
 from lsr.encoders.base import QueryEncoder
-from serving.highlight import find_highlights
+from serving.highlight import Highlight, find_highlights, find_origins, find_shown
 from serving.hybrid import DenseHalf, Hybrid, fused
 from serving.probe import RecallProbe, Sample
 from serving.queries import QueryEdits, QueryInput, QueryReader
@@ -154,7 +155,7 @@ class Searcher:
         searched = time.perf_counter()
         best = found.beyond(offset)
         if needs_text and source.has_documents:
-            best = source.with_documents(best)
+            best = source.with_documents(best, origins=wanted.highlights)
         hits = self._hits(source, vector, best, wanted, offset=offset)
         fetched = time.perf_counter()
         comparison = None
@@ -221,14 +222,13 @@ class Searcher:
         parts: Sequence[HitParts | None] = found.parts or [None] * len(found.doc_ids)
         terms = vector.terms.tolist()
         hits: list[Hit] = []
-        for doc_id, score, document, of_halves in zip(
-            found.doc_ids, found.scores, documents, parts, strict=True
+        origins = found.origins or [None] * len(found.doc_ids)
+        for doc_id, score, document, of_halves, of_text in zip(
+            found.doc_ids, found.scores, documents, parts, origins, strict=True
         ):
-            highlights = explanation = None
-            # An explanation says which terms the text shows, so it needs them too.
-            marked = detail.highlights or detail.explanation
-            if marked and document is not None and self.encoder is not None:
-                highlights = find_highlights(self.encoder, document, terms)
+            highlights = shown = explanation = None
+            if document is not None and (detail.highlights or detail.explanation):
+                highlights, shown = self._marks(document, terms, of_text)
             if detail.explanation:
                 try:
                     explanation = source.explain(vector, doc_id)
@@ -241,11 +241,26 @@ class Searcher:
                     score=score,
                     document=document if detail.documents else None,
                     highlights=highlights,
+                    shown=shown,
                     explanation=explanation,
                     parts=of_halves,
                 )
             )
         return hits
+
+    def _marks(
+        self, document: Document, terms: list[int], origins: tuple[Int32Array, Origins] | None
+    ) -> tuple[list[Highlight] | None, frozenset[int] | None]:
+        """Return the pieces that belong to a query's terms, and the terms that the text shows.
+
+        None for what cannot be known here: without an encoder, or without positions.
+        """
+        shown = None if self.encoder is None else find_shown(self.encoder, document, terms)
+        from_text = None if origins is None else find_origins(document, terms, origins)
+        marks = None
+        if shown is not None or from_text is not None:
+            marks = find_highlights(shown or (), from_text or ())
+        return marks, None if shown is None else frozenset(mark.term for mark in shown)
 
     def _comparison(
         self,

@@ -132,8 +132,11 @@ class Source(Protocol):
     ) -> list[Found]:
         """Return the best `k` documents of every query, in the order of the queries."""
 
-    def with_documents(self, found: Found) -> Found:
-        """Return `found` with its documents; what was deleted meanwhile is left out."""
+    def with_documents(self, found: Found, *, origins: bool = False) -> Found:
+        """Return `found` with its documents; what was deleted meanwhile is left out.
+
+        With `origins` also where their terms come from, as far as that was kept.
+        """
 
     def document(self, doc_id: str) -> Document:
         """Return a stored document; raises DocumentNotFoundError if there is none."""
@@ -271,11 +274,14 @@ class FolderSource:
     def _found(self, rows: Int32Array, scores: Float32Array) -> Found:
         return Found([self._doc_ids[row] for row in rows.tolist()], scores.tolist(), rows.tolist())
 
-    def with_documents(self, found: Found) -> Found:
-        """Return `found` with its documents."""
+    def with_documents(self, found: Found, *, origins: bool = False) -> Found:
+        """Return `found` with its documents, and where their terms come from."""
         if self._documents is None:
             return found
-        return found._replace(documents=self._documents.get_rows(found.keys))
+        found = found._replace(documents=self._documents.get_rows(found.keys))
+        if origins and self._documents.has_origins:
+            return found._replace(origins=[*self._documents.origins(found.keys)])
+        return found
 
     def _refuse(self, given: Any | None) -> None:
         if given is not None:

@@ -43,9 +43,10 @@ export function resultItem(hit, { index, best, onEncode }) {
   );
 
   const points = Array.from(document_.text ?? "");
-  const spans = (hit.highlights ?? []).filter((span) => span.field === "text");
-  const mark = (span, words) => markNode(byToken.get(span.token), words);
-  const weightOf = (span) => byToken.get(span.token)?.contribution ?? 0;
+  const spans = pieces(hit, "text", byToken);
+  const mark = (span, words) => markNode(span.terms, words);
+  const weightOf = (span) => span.terms.reduce((sum, term) => sum + term.contribution, 0);
+  const origins = originWords(hit);
 
   function show(open) {
     toggle.setAttribute("aria-expanded", String(open));
@@ -60,8 +61,8 @@ export function resultItem(hit, { index, best, onEncode }) {
     const largest = explanation[0]?.contribution ?? 1;
     bars.replaceChildren(
       ...shown.map((term) => bar(labels.get(term.token) ?? term.token, term.contribution, largest, {
-        added: isAdded(term), title: barTitle(term),
-      })),
+        added: isAdded(term), title: barTitle(term, origins.get(term.token)),
+      })).map((line, at) => showingOrigin(line, shown[at].token, item)),
       ...(shown.length < explanation.length
         ? [el("li", { class: "rest" }, `and ${explanation.length - shown.length} more`)] : []),
     );
@@ -82,28 +83,69 @@ export function resultItem(hit, { index, best, onEncode }) {
 function titleNodes(hit, byToken) {
   const title = hit.document?.title;
   if (!title) return [hit.doc_id];
-  const spans = (hit.highlights ?? []).filter((span) => span.field === "title");
   const points = Array.from(title);
-  return marked(points, spans, 0, points.length, (span, words) =>
-    markNode(byToken.get(span.token), words));
+  return marked(points, pieces(hit, "title", byToken), 0, points.length, (span, words) =>
+    markNode(span.terms, words));
 }
 
-function markNode(term, words) {
-  return el("mark", { class: term && !term.in_query ? "added" : "original" }, words);
+/** Return the pieces of a field in reading order, each with the terms it belongs to. */
+function pieces(hit, field, byToken) {
+  const found = new Map();
+  for (const span of hit.highlights ?? []) {
+    if (span.field !== field) continue;
+    const key = `${span.start} ${span.end}`;
+    const piece = found.get(key) ?? { start: span.start, end: span.end, terms: [] };
+    piece.terms.push({ contribution: 0, ...byToken.get(span.token), token: span.token });
+    found.set(key, piece);
+  }
+  return [...found.values()].map((piece) => ({ ...piece, token: piece.terms[0].token }));
 }
 
-function barTitle(term) {
+/** A piece is marked as original where it shows one of its terms and the query has it. */
+function markNode(terms, words) {
+  const original = terms.some((term) => term.in_query !== false && term.in_document !== false);
+  const made = terms.filter((term) => term.in_document === false).map((term) => term.token);
+  return el("mark", {
+    class: original ? "original" : "added",
+    title: made.length ? `Gave the document ${made.join(", ")}` : null,
+    "data-terms": JSON.stringify(terms.map((term) => term.token)),
+  }, words);
+}
+
+/** Map tokens to the words that gave them their weight, where the index kept that. */
+function originWords(hit) {
+  return new Map((hit.highlights ?? []).filter((span) => span.origin).map((span) => [
+    span.token,
+    Array.from(hit.document?.[span.field] ?? "").slice(span.start, span.end).join(""),
+  ]));
+}
+
+/** Let a term's bar show, while it is pointed at or focused, which words it comes from. */
+function showingOrigin(line, token, item) {
+  const toggle = (on) => {
+    for (const mark of item.querySelectorAll("mark[data-terms]")) {
+      mark.classList.toggle("from", on && JSON.parse(mark.dataset.terms).includes(token));
+    }
+  };
+  line.addEventListener("pointerenter", () => toggle(true));
+  line.addEventListener("pointerleave", () => toggle(false));
+  return line;
+}
+
+function barTitle(term, origin) {
   const places = [];
   if (!term.in_query) places.push("the encoder added it to the query");
   if (term.in_document === false) places.push("the encoder added it to the document");
   return `${term.token}: query ${number(term.query_weight)} × document ${number(term.document_weight)}`
-    + (places.length ? ` (${places.join(", ")})` : "");
+    + (places.length ? ` (${places.join(", ")})` : "")
+    + (origin ? `; it comes from “${origin}”` : "");
 }
 
 /** Map tokens to the word that the document shows for them most often. */
 function surfaceForms(hit) {
   const counts = new Map();
   for (const span of hit.highlights ?? []) {
+    if (span.origin) continue;
     const points = Array.from(hit.document?.[span.field] ?? "");
     const word = points.slice(span.start, span.end).join("").toLowerCase();
     const words = counts.get(span.token) ?? new Map();

@@ -6,6 +6,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from lsr.core.origins import Origins
 from lsr.core.sparse import SparseMatrix, SparseVector
 from lsr.core.vocabulary import Vocabulary
 from lsr.encoders.base import IdfConvention, Span
@@ -55,6 +58,23 @@ class ExpandingEncoder:
 
     def encode_documents(self, texts: Sequence[str], *, batch_size: int = 32) -> SparseMatrix:
         return self._expanded(self.inner.encode_documents(texts, batch_size=batch_size))
+
+    def encode_with_origins(
+        self, texts: Sequence[str], *, batch_size: int = 32
+    ) -> tuple[SparseMatrix, Origins]:
+        """Return the vectors; a term comes from its own first word, an added one from its cause."""
+        matrix = self.encode_documents(texts, batch_size=batch_size)
+        term_of = self.vocabulary.term
+        pieces: list[tuple[int, int]] = []
+        for row, text in enumerate(texts):
+            first = {span.term: (span.start, span.end) for span in reversed(self.spans(text))}
+            causes = {term_of(added): term_of(cause) for cause, added in self.related.items()}
+            for term in matrix.row(row).terms.tolist():
+                # The cause goes before: a text may show an added term as well.
+                cause = causes.get(term)
+                pieces.append(first[cause if cause in first else term])
+        starts, ends = np.array(pieces, dtype=np.int32).reshape(-1, 2).T
+        return matrix, Origins(starts, ends)
 
     def _expanded(self, matrix: SparseMatrix) -> SparseMatrix:
         rows = []

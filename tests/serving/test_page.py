@@ -18,7 +18,7 @@ from indexing.build import build_index
 from indexing.collection import Collection
 from indexing.dense_folder import add_dense
 from indexing.storage import IndexFolder
-from lsr.encoders.encode import encode_collection
+from lsr.encoders.encode import EncodeConfig, encode_collection
 from lsr.encoders.lexical import LexicalEncoder
 from serving import server
 from serving.app import create_app
@@ -84,12 +84,27 @@ def expanding_path(tmp_path_factory: pytest.TempPathFactory, encoder: LexicalEnc
 
 
 @pytest.fixture(scope="module")
+def tracing_path(tmp_path_factory: pytest.TempPathFactory, encoder: LexicalEncoder) -> Path:
+    """The same, that kept where its terms come from."""
+    root = tmp_path_factory.mktemp("tracing")
+    expanding = ExpandingEncoder(encoder, {"bowl": "network", "york": "edison"})
+    encode_collection(expanding, DOCUMENTS, root / "vectors", config=EncodeConfig(positions=True))
+    build_index(root / "vectors", root / "index", corpus=DOCUMENTS).close()
+    return root / "index"
+
+
+@pytest.fixture(scope="module")
 def url(
-    expanding_path: Path, index_path: Path, pruned_path: Path, encoder: LexicalEncoder
+    expanding_path: Path,
+    tracing_path: Path,
+    index_path: Path,
+    pruned_path: Path,
+    encoder: LexicalEncoder,
 ) -> Iterator[str]:
     expanding = ExpandingEncoder(encoder, {"bowl": "network", "york": "edison"})
     engines = [
         Engine(IndexFolder.open(expanding_path), expanding, name="toy", examples=["super bowl"]),
+        Engine(IndexFolder.open(tracing_path), expanding, name="traced"),
         Engine.open(index_path, name="zebra"),
         Engine.open(pruned_path, name="pruned"),
     ]
@@ -160,6 +175,21 @@ def test_search_as_you_type(page: Any) -> None:
     assert set(tokens) == {"super", "bowl", "network"}
     assert "added" in bars.nth(tokens["network"] - 1).get_attribute("class")
     assert "original" in bars.nth(tokens["bowl"] - 1).get_attribute("class")
+
+
+def test_an_added_term_shows_where_it_comes_from(page: Any) -> None:
+    page.goto("/?index=traced&q=edison")
+    page.wait_for_selector(".hit")
+    item = page.locator(".hit", has_text="Tesla moved")
+    bar = item.locator(".bars li")
+    assert "it comes from “York”" in bar.get_attribute("title")
+    mark = item.locator(".passage mark")
+    assert mark.all_inner_texts() == ["York"]
+    assert item.locator("mark.from").count() == 0
+    bar.hover()
+    assert item.locator("mark.from").all_inner_texts() == ["York"]
+    page.locator("#q").hover()
+    assert item.locator("mark.from").count() == 0
 
 
 def test_an_example_is_one_click(page: Any) -> None:
