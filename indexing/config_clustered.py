@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -89,8 +90,14 @@ class ClusteredParams(Config):
 
     def blocks_for(self, k: int) -> int:
         """Return the blocks to visit for depth `k`: at least k, growing with k to the .75."""
-        return max(round(self.max_blocks * max(1.0, float((k / 10) ** 0.75))), k)
+        return _for_depth(self.max_blocks, k)
 
     def wide_blocks_for(self, k: int) -> int:
         """Return the wide blocks to open for depth `k`, growing like `blocks_for`."""
-        return max(round(self.max_wide_blocks * max(1.0, float((k / 10) ** 0.75))), k)
+        return _for_depth(self.max_wide_blocks, k)
+
+
+@lru_cache(maxsize=256)
+def _for_depth(n: int, k: int) -> int:
+    """Return the blocks for depth `k` where `n` are for 10; remembered, a query asks for it."""
+    return max(round(n * max(1.0, float((k / 10) ** 0.75))), k)
