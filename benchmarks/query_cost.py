@@ -1,0 +1,177 @@
+"""What a query costs the one who asks: inference-free sparse search against BM25, text in, ids out.
+
+    python benchmarks/query_cost.py INDEX CORPUS QUERIES --work DIR [--n-queries 1000] [--k 10]
+
+INDEX is an index folder with an inference-free query side, CORPUS the JSON lines it was made of
+(``_id``, ``title``, ``text``), QUERIES JSON lines with ``text``. Everything that happens between the
+text of a query and the identifiers of its best documents is timed, on one thread, query by query in
+turn (`eval.latency`): for us tokenising, looking weights up, searching; for bm25s (its numba
+backend) and for Lucene (called inside this process, its result left in Java) their own analysis and
+search, both with English stop words and stems.
+
+Lucene and bm25s index CORPUS into DIR once. Needs the extras ``bench`` and ``lucene``; without one
+of them its rows are left out, and a line on standard error says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.latency import measure_interleaved
+from indexing.storage import IndexFolder
+from lsr.core.errors import MissingDependencyError
+from lsr.core.manifest import describe_machine, source_commit
+from lsr.core.records import Document
+from lsr.encoders import load_encoder
+
+Ask = Callable[[str], object]
+
+
+def read_corpus(path: Path) -> Iterator[Document]:
+    """Yield the documents of a JSON-lines file."""
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            record = json.loads(line)
+            yield Document(str(record["_id"]), record["text"], record.get("title", ""))
+
+
+def read_queries(path: Path, n: int, seed: int) -> list[str]:
+    """Return `n` query texts drawn with the seed."""
+    with open(path, encoding="utf-8") as lines:
+        texts = [str(json.loads(line)["text"]) for line in lines]
+    return [texts[at] for at in np.random.default_rng(seed).permutation(len(texts))[:n]]
+
+
+def ours(index: Path, k: int, values: dict[str, Any] | None) -> Ask:
+    """Return our search, with parameters of the layout."""
+    folder = IndexFolder.open(index)
+    assert folder.query_encoder_path is not None
+    encoder = load_encoder(folder.query_encoder_path)
+    model = folder.index.params_model
+    params = model.model_validate(values) if model is not None and values else None
+
+    def ask(text: str) -> list[str]:
+        vector = encoder.encode_queries([text]).row(0)
+        rows, _ = folder.index.search(vector, k, params=params)
+        return [folder.doc_ids[row] for row in rows.tolist()]
+
+    return ask
+
+
+def bm25s_search(corpus: Path, work: Path, k: int) -> Ask:
+    """Return bm25s' search."""
+    try:
+        import bm25s
+        import Stemmer
+    except ImportError as error:
+        raise MissingDependencyError("bm25s", extra="bench", purpose="The comparison") from error
+    stemmer = Stemmer.Stemmer("english")
+    folder = work / "bm25s"
+    if not folder.exists():
+        made = bm25s.BM25(backend="numba")
+        tokens = bm25s.tokenize(
+            [document.content for document in read_corpus(corpus)],
+            stopwords="en", stemmer=stemmer, show_progress=False,
+        )  # fmt: skip
+        made.index(tokens, show_progress=False)
+        made.save(str(folder))
+        (work / "bm25s.ids.json").write_text(
+            json.dumps([document.doc_id for document in read_corpus(corpus)])
+        )
+    index = bm25s.BM25.load(str(folder), mmap=False)
+    index.backend = "numba"
+    index.activate_numba_scorer()
+    doc_ids = json.loads((work / "bm25s.ids.json").read_text())
+
+    def ask(text: str) -> list[str]:
+        tokens = bm25s.tokenize(
+            text, stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False
+        )
+        rows, _ = index.retrieve(
+            tokens, k=k, show_progress=False, n_threads=1, backend_selection="numba"
+        )
+        return [doc_ids[row] for row in rows[0].tolist()]
+
+    return ask
+
+
+def lucene_search(corpus: Path, work: Path, k: int) -> Ask:
+    """Return Lucene's BM25 search."""
+    from eval.lucene import LuceneSearcher, index_texts
+
+    folder = work / "lucene"
+    if not (folder / "done").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        index_texts(read_corpus(corpus), folder)
+        (folder / "done").touch()
+    searcher = LuceneSearcher(folder / "index", "bm25")
+    return lambda text: searcher.time(text, k)
+
+
+def recall(found: list[list[str]], exact: list[list[str]]) -> float:
+    """Return the mean share of the exact results that were found."""
+    shares = [len(set(a) & set(b)) / len(b) for a, b in zip(found, exact, strict=True) if b]
+    return float(np.mean(shares))
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("index", type=Path)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("queries", type=Path)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--n-queries", type=int, default=1000)
+    parser.add_argument("--k", type=int, default=10)
+    parser.add_argument("--runs", type=int, default=3)
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    queries = read_queries(args.queries, args.n_queries, 7)
+    mine: dict[str, Ask] = {"lsr": ours(args.index, args.k, None)}
+    exact = ours(args.index, args.k, {"exact": True})
+    rivals: dict[str, Ask] = {}
+    for name, make in (("bm25s", bm25s_search), ("Lucene BM25", lucene_search)):
+        try:
+            rivals[name] = make(args.corpus, args.work, args.k)
+        except MissingDependencyError as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+    systems = {**mine, "lsr, exact": exact, **rivals}
+    latencies = measure_interleaved(
+        {name: (lambda at, ask=ask: ask(queries[at])) for name, ask in systems.items()},
+        len(queries),
+        n_runs=args.runs,
+        n_warmup=3,
+    )
+    best = [exact(query) for query in queries]
+    report = {
+        "n_queries": len(queries),
+        "load": os.getloadavg()[0],
+        "recall": recall([mine["lsr"](query) for query in queries], best),  # type: ignore[misc]
+        "latencies": {name: latency.model_dump() for name, latency in latencies.items()},
+        "machine": describe_machine().model_dump(),
+        "commit": source_commit(),
+    }
+    print(json.dumps(report, indent=1), file=sys.stderr)
+    print(
+        f"{len(queries)} queries, k = {args.k}, one thread; recall of lsr against exact "
+        f"{report['recall']:.3f}; load {report['load']:.1f}\n\n"
+        "| | p50 µs | p99 µs | lsr ÷ it, p50 | lsr exact ÷ it, p50 |\n|---|---|---|---|---|"
+    )
+    for name, latency in latencies.items():
+        ratios = [latencies[own].p50_us / latency.p50_us for own in ("lsr", "lsr, exact")]
+        print(
+            f"| {name} | {latency.p50_us:.0f} | {latency.p99_us:.0f} "
+            f"| {ratios[0]:.2f} | {ratios[1]:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
