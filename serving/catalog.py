@@ -210,7 +210,7 @@ class Catalog:
                 max_waiting=self._settings.max_waiting_writes,
                 max_inbox_bytes=self._settings.max_inbox_bytes,
             )
-            writer.resume()
+            await writer.resume()
         served = self._served[engine.name] = Served(engine, batcher=batcher, writer=writer)
         return served
 

@@ -40,6 +40,7 @@ STATUS_BY_ERROR: tuple[tuple[type[LsrError], int], ...] = (
     (errors.TaskNotFoundError, 404),
     (errors.IndexExistsError, 409),
     (errors.SnapshotExistsError, 409),
+    (errors.ArtifactExistsError, 409),
     (errors.TaskNotCancellableError, 409),
     (errors.DocumentNotFoundError, 404),
     (errors.AuthenticationError, 401),

@@ -296,9 +296,9 @@ class Writer:
         if self._draining is None or self._draining.done():
             self._draining = asyncio.create_task(self._drain())
 
-    def resume(self) -> None:
+    async def resume(self) -> None:
         """Go on with what a service that ended left in the inbox."""
-        for entry in self._inbox.entries():
+        for entry in await asyncio.to_thread(self._inbox.entries):
             task = self._tasks.add(
                 "import", self._engine.name, interruptible=True, task_id=entry.task_id
             )

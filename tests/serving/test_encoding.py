@@ -107,3 +107,33 @@ if __name__ == "__main__":
     # That `run` returned tells it: the pipe is closed, so its other end is held by nobody.
     assert done.returncode == -signal.SIGKILL
     assert int(done.stdout) > 0
+
+
+def test_a_service_whose_queries_are_looked_up_loads_no_model(folder: Path, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from fastapi.testclient import TestClient
+from serving import encoding
+from serving.app import create_app
+from serving.settings import ServeSettings
+encoding._is_light = lambda source: False
+if __name__ == "__main__":
+    settings = ServeSettings(
+        data={str(tmp_path / "data")!r}, encoders=({f"words={folder}"!r},),
+        allowed_hosts=("testserver",), access_log=False,
+    )
+    with TestClient(create_app(settings)) as api:
+        api.post("/v1/indexes", json={{"name": "news", "encoder": "words"}}).raise_for_status()
+        body = {{"documents": [{{"doc_id": "a", "text": "super bowl"}}]}}
+        api.post("/v1/indexes/news/documents", json=body).raise_for_status()
+        hits = api.post("/v1/indexes/news/search", json={{"query": "super"}}).json()["hits"]
+    heavy = {{"torch", "transformers", "faiss", "onnxruntime"}} & set(sys.modules)
+    print([hit["doc_id"] for hit in hits], sorted(heavy))
+"""
+    # A file, because a process of its own imports what started it.
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    done = subprocess.run(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "['a'] []"
