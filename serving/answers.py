@@ -15,7 +15,8 @@ from lsr.core.sparse import SparseVector
 from lsr.core.vocabulary import Vocabulary
 from serving.engine import Engine
 from serving.results import Answer, EncodedText, Hit, HitParts, Times
-from serving.schemas import (
+from serving.schemas import IndexInfo, ParameterInfo
+from serving.schemas_search import (
     DocumentBody,
     EncodedTerm,
     ExactComparison,
@@ -23,8 +24,6 @@ from serving.schemas import (
     HighlightBody,
     HitBody,
     HitPartsBody,
-    IndexInfo,
-    ParameterInfo,
     PartBody,
     QueryBody,
     SearchResponse,

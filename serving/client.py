@@ -16,15 +16,7 @@ from urllib.parse import quote
 from lsr.core.errors import ServiceError
 from lsr.core.records import Document
 from serving.client_transport import Transport, error_of
-from serving.schemas import (
-    BatchResponse,
-    DocumentBody,
-    EncodeResponse,
-    ExplainResponse,
-    IndexInfo,
-    IndexList,
-    SearchResponse,
-)
+from serving.schemas import IndexInfo, IndexList
 from serving.schemas_admin import (
     DeletedResponse,
     EncoderList,
@@ -33,6 +25,13 @@ from serving.schemas_admin import (
     SnapshotList,
     TaskBody,
     TaskList,
+)
+from serving.schemas_search import (
+    BatchResponse,
+    DocumentBody,
+    EncodeResponse,
+    ExplainResponse,
+    SearchResponse,
 )
 from serving.schemas_writing import DeleteResponse, ImportResponse, UpsertResponse
 from serving.tasks import ENDED
@@ -63,7 +62,7 @@ class Client(Transport):
         highlight: bool = False,
         compare_exact: bool = False,
     ) -> SearchResponse:
-        """Return the best `k` documents; the arguments are those of `schemas.SearchRequest`.
+        """Return the best `k` documents; the arguments are those of `schemas_search.SearchRequest`.
 
         Raises
         ------

@@ -134,7 +134,7 @@ def explain(
     from serving.answers import explained_terms
     from serving.display import show_terms
     from serving.engine import Engine
-    from serving.schemas import TermWeight
+    from serving.schemas_search import TermWeight
 
     console.configure(quiet=quiet, json_output=as_json)
     engine = Engine.open(index)

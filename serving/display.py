@@ -10,7 +10,7 @@ from rich.text import Text
 from lsr.core.vocabulary import Vocabulary
 from serving.highlight import Highlight
 from serving.results import Answer, Hit
-from serving.schemas import ExplainedTerm, TermWeight
+from serving.schemas_search import ExplainedTerm, TermWeight
 
 __all__ = ["passage", "show_answer", "show_terms"]
 

@@ -23,7 +23,7 @@ from serving.keys import KeyFile
 from serving.metrics import Metrics
 from serving.probe import RecallProbe
 from serving.rate_limit import RateLimiter
-from serving.schemas import Took
+from serving.schemas_search import Took
 from serving.settings import IndexSource, ServeSettings
 from serving.tasks import Tasks
 from serving.writing import Writer

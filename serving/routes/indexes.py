@@ -20,8 +20,9 @@ from serving.routes.shared import (
     require,
     service_of,
 )
-from serving.schemas import DocumentBody, IndexInfo, IndexList, UnavailableIndex
+from serving.schemas import IndexInfo, IndexList, UnavailableIndex
 from serving.schemas_admin import IndexStats
+from serving.schemas_search import DocumentBody
 
 __all__ = ["router"]
 

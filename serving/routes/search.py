@@ -33,8 +33,8 @@ from serving.routes.shared import (
     require,
     service_of,
 )
-from serving.schemas import (
-    QUERY_EXAMPLE,
+from serving.schemas import QUERY_EXAMPLE, QueryText
+from serving.schemas_search import (
     BatchItem,
     BatchRequest,
     BatchResponse,
@@ -48,12 +48,11 @@ from serving.schemas import (
     HybridRequest,
     Offset,
     QueryEdit,
-    QueryText,
     SearchRequest,
     SearchResponse,
     Took,
 )
-from serving.schemas import TermWeight as TermWeightBody
+from serving.schemas_search import TermWeight as TermWeightBody
 from serving.searcher import text_of
 
 __all__ = ["router"]
