@@ -11,7 +11,7 @@ from lsr.core.options import JsonOption, QuietOption
 
 __all__ = ["register"]
 
-app = typer.Typer(no_args_is_help=True, help="Look at an encoder, or export it.")
+app = typer.Typer(no_args_is_help=True, help="Look at an encoder, average several, or export one.")
 
 EncoderArgument = Annotated[
     str, typer.Argument(help="A shipped name, a model folder, or a hub id.")
@@ -84,6 +84,34 @@ def export(
     save_light(loaded, out, name=name, weights=weights)
     n_bytes = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     report = {"path": str(out), "name": name or loaded.name, "weights": weights, "bytes": n_bytes}
+    console.emit(
+        report, lambda: console.print_table(["", "value"], [list(i) for i in report.items()])
+    )
+
+
+@app.command("average")
+def average(
+    encoders: Annotated[
+        list[str], typer.Argument(help="Two or more, trained on from one another.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The new folder.")],
+    name: Annotated[str | None, typer.Option(help="How the new encoder is called.")] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write the encoder whose weights are the mean of several (a model soup).
+
+    Example: `lsr encoder average runs/first/model runs/second/model --out models/mean`
+    """
+    from lsr.core import console
+    from lsr.encoders import load_encoder
+    from lsr.encoders.averaging import average_encoders
+
+    console.configure(quiet=quiet, json_output=as_json)
+    loaded = [load_encoder(encoder, device="cpu", dtype="float32") for encoder in encoders]
+    made = average_encoders(loaded, name=name)
+    made.save(out)
+    report = {"path": str(out), "name": made.name, "of": encoders}
     console.emit(
         report, lambda: console.print_table(["", "value"], [list(i) for i in report.items()])
     )
