@@ -130,6 +130,21 @@ def test_a_stream_goes_to_the_writer_and_errors_come_back(running: Running) -> N
     assert too_large.status_code == 413
 
 
+def test_a_collection_made_while_it_runs_is_everywhere_at_once(running: Running) -> None:
+    url = running.client.base_url
+    made = running.client.post("/v1/indexes", json={"name": "fresh", "vocabulary": ["a", "b"]})
+    assert made.status_code in (200, 201), made.text
+    body = {"documents": [{"doc_id": "d", "text": "", "vector": {"a": 2.0}}]}
+    assert running.client.post("/v1/indexes/fresh/documents", json=body).status_code == 200
+    for _ in range(10):
+        answer = httpx.post(f"{url}/v1/indexes/fresh/search", json={"query": {"a": 1.5}})
+        assert [hit["score"] for hit in answer.json()["hits"]] == [3.0]
+    assert running.client.delete("/v1/indexes/fresh").status_code in (200, 204)
+    for _ in range(10):
+        answer = httpx.post(f"{url}/v1/indexes/fresh/search", json={"query": {"a": 1.5}})
+        assert answer.status_code == 404
+
+
 def test_a_killed_worker_is_replaced_and_the_others_answer(running: Running) -> None:
     before = running.until_pids(lambda pids: len(pids) == 3)
     stop, failures, answers = threading.Event(), list[str](), list[int]()
@@ -190,16 +205,25 @@ def test_a_killed_writer_loses_nothing_that_was_acknowledged(running: Running) -
     assert {doc_id: shown.get(doc_id) for doc_id in acknowledged} == acknowledged
 
 
-def test_nothing_is_left_when_it_stops(tmp_path: Path, encoder: LexicalEncoder) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_when_it_ends(
+    tmp_path: Path, encoder: LexicalEncoder, how: signal.Signals
+) -> None:
     Collection.create(
         tmp_path / "live", encoder.vocabulary, encoder=encoder.name, idf=encoder.idf
     ).close()
     with serving(tmp_path / "live", tmp_path / "data") as running:
         pids = running.until_pids(lambda pids: len(pids) == 3)
-    assert running.process.returncode == 0
-    for pid in pids.values():
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+        running.process.send_signal(how)
+        assert running.process.wait(30) == (0 if how == signal.SIGTERM else -signal.SIGKILL)
+    left = set(pids.values())
+    for _ in range(200):
+        left = {pid for pid in left if Path(f"/proc/{pid}").exists()}
+        if not left:
+            break
+        time.sleep(0.1)
+    assert not left
     # The writer's lock went with it.
     Collection.open(tmp_path / "live", mode="w").close()
 
