@@ -27,6 +27,7 @@ from indexing.explain import Reason
 from indexing.filters import NO_FILTER, check_allowed, rows_of
 from indexing.forward import in_memory
 from indexing.jit import read_only
+from indexing.kernels_arrays import Settings
 from indexing.kernels_clustered import clustered_search
 from indexing.kernels_geometry import BLOCK_ROWS
 from indexing.kernels_query import MAX_TERMS, term_threshold
@@ -321,10 +322,7 @@ class ClusteredIndex:
             # As many allowed documents are met as without a filter.
             n_allowed = int(np.bitwise_count(allowed).sum())
             blocks = blocks * self.n_documents // n_allowed
-        n: int = clustered_search(
-            *self._arguments,
-            terms,
-            weights,
+        settings = Settings(
             k,
             mode,
             params.query_mass,
@@ -332,9 +330,15 @@ class ClusteredIndex:
             blocks,
             params.wide_blocks_for(k),
             params.rescore_share,
+        )
+        n: int = clustered_search(
+            self._arguments,
+            terms,
+            weights,
+            tuple(settings),
             allowed,
             chosen,
-            *scratch.arguments(k),
+            scratch.arguments(k),
             out_rows,
             out_bits,
         )

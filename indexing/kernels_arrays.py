@@ -1,23 +1,30 @@
 """What the kernels of clustered search take: arrays that belong together, under one name.
 
-The entry kernel gets plain tuples in this order, which numba unpacks twice as fast as named ones,
-and names them inside.
+The entry kernel gets plain tuples in this order, which numba unpacks twice as fast as named ones;
+`name_index` and `name_scratch` name them inside, at no cost.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from indexing.jit import jit
+
 __all__ = [
     "Candidates",
     "Documents",
     "Found",
+    "Index",
     "Maxima",
     "Opened",
     "Query",
     "Result",
+    "Scratch",
+    "Settings",
     "Sums",
     "Terms",
+    "name_index",
+    "name_scratch",
 ]
 
 Array = Any
@@ -173,3 +180,109 @@ class Result(NamedTuple):
     heap: Array
     cell: Array
     cell_bits: Array
+
+
+class Index(NamedTuple):
+    """What is searched.
+
+    Attributes
+    ----------
+    documents : Documents
+    blocks, wide : Maxima
+        Those of wide blocks may be empty.
+    wide_shift : int
+        See `indexing.kernels_opening.super_blocks_of`.
+    inverse_fine_scale : float32
+        A score of stored weights times this is the true one.
+    coarse_unit : float
+        Coarse weight of a stored weight of 1.
+    """
+
+    documents: Array
+    blocks: Array
+    wide: Array
+    wide_shift: Array
+    inverse_fine_scale: Array
+    coarse_unit: Array
+
+
+class Settings(NamedTuple):
+    """What is wanted.
+
+    Attributes
+    ----------
+    k, mode : int
+        Mode 0: approximate. 1: exact. 2: approximate, with a certificate.
+    mass, heap_factor, max_blocks, max_wide, rescore_share : float or int
+        See `indexing.config_clustered.ClusteredParams`.
+    """
+
+    k: Array
+    mode: Array
+    mass: Array
+    heap_factor: Array
+    max_blocks: Array
+    max_wide: Array
+    rescore_share: Array
+
+
+class Scratch(NamedTuple):
+    """What a query writes into.
+
+    Attributes
+    ----------
+    terms : Terms
+    bounds : Sums
+        Of all blocks, in 16 bits.
+    estimates : Sums
+        Of as many blocks and the padding of opened super-blocks, in 8 bits.
+    wide : Sums
+        Of wide blocks, in 8 bits.
+    opened : Opened
+    candidates : Candidates
+    found : Found
+    result : Result
+    stats : int64, shape (STATS,)
+        Written; see `indexing.kernels_clustered.STATS`.
+    """
+
+    terms: Array
+    bounds: Array
+    estimates: Array
+    wide: Array
+    opened: Array
+    candidates: Array
+    found: Array
+    result: Array
+    stats: Array
+
+
+@jit
+def name_index(index: Any) -> Any:
+    """Return a tuple of tuples as an `Index`."""
+    documents, blocks, wide, wide_shift, inverse_fine_scale, coarse_unit = index
+    return Index(
+        Documents(*documents),
+        Maxima(*blocks),
+        Maxima(*wide),
+        wide_shift,
+        inverse_fine_scale,
+        coarse_unit,
+    )
+
+
+@jit
+def name_scratch(scratch: Any) -> Any:
+    """Return a tuple of tuples as a `Scratch`."""
+    terms, bounds, estimates, wide, opened, candidates, found, result, stats = scratch
+    return Scratch(
+        Terms(*terms),
+        Sums(*bounds),
+        Sums(*estimates),
+        Sums(*wide),
+        Opened(*opened),
+        Candidates(*candidates),
+        Found(*found),
+        Result(*result),
+        stats,
+    )

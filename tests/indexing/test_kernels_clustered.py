@@ -41,4 +41,4 @@ def test_one_signature_a_kernel(rng: np.random.Generator) -> None:
         index.search_batch(SparseMatrix.from_rows([query], SIZE), 3)
     # Wide vocabularies are a second one: their terms take four bytes.
     signatures = kernels_clustered.clustered_search.signatures
-    assert len([s for s in signatures if "uint32" not in str(s[0])]) == 1
+    assert len([s for s in signatures if "uint32" not in str(s[0][0])]) == 1
