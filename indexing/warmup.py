@@ -16,15 +16,17 @@ from typing import Any
 
 import numpy as np
 
+from indexing.filters import all_rows
 from indexing.storage import layout_class
 from lsr.core.sparse import SparseMatrix
 
-__all__ = ["warm_up"]
+__all__ = ["warm_up", "warm_up_live"]
 
 logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 1.0
 _N_TERMS, _N_ROWS, _NNZ = 64, 40, 6
+_WIDE = 65_536
 
 
 def warm_up(layout: str = "exact", *, wide_terms: bool = False) -> float:
@@ -48,8 +50,38 @@ def warm_up(layout: str = "exact", *, wide_terms: bool = False) -> float:
         index: Any = cls.from_matrix(_tiny(70_000 if wide_terms else _N_TERMS), n_threads=1)
         query = index.document(0)
         index.search(query, 2)
+        index.search(query, 2, allowed=all_rows(_N_ROWS))
         if index.params_model is not None:
             index.search(query, 2, params=index.params_model.model_validate({"exact": True}))
+    return time.perf_counter() - started
+
+
+def warm_up_live(layout: str, vocabulary_size: int) -> float:
+    """Run what the first searches of a live collection need once; return the seconds it took.
+
+    The collection may be empty, so that searching it would warm nothing: its tail, the exact
+    indexes of its head and of small segments, the layout of large ones, with and without a bitmap
+    of the living.
+
+    Parameters
+    ----------
+    layout : str
+        Of its segments.
+    vocabulary_size : int
+        Of its vectors.
+    """
+    from indexing.collection_head import DenseQuery, Head, HeadRow
+
+    started = time.perf_counter()
+    wide = vocabulary_size > _WIDE
+    for kind in dict.fromkeys(("exact", layout)):
+        warm_up(kind, wide_terms=wide)
+    rows = list(_tiny(_WIDE + 1 if wide else _N_TERMS))
+    head = Head(rows[0].size).added(
+        [HeadRow(at, str(at), {}, vector) for at, vector in enumerate(rows)], {}
+    )
+    for part in head.parts:
+        part.search(rows[0], 2, part.alive, DenseQuery(rows[0]))
     return time.perf_counter() - started
 
 

@@ -64,6 +64,12 @@ class CollectionSource:
         model: type[Config] | None = layout_class(self.layout).params_model
         return model
 
+    def warm_up(self) -> None:
+        """Run the kernels of segments and head: the collection may still be empty."""
+        from indexing.warmup import warm_up_live
+
+        warm_up_live(self.layout, self.collection.vocabulary_size)
+
     def bytes_by_part(self) -> dict[str, int]:
         """Return the sizes of the segments' arrays."""
         return {s["name"]: int(s["bytes"]) for s in self.collection.stats()["segments"]}

@@ -168,6 +168,7 @@ class Engine(Searcher):
                 self.queries.encode(["how long does the encoding of a question take here"])
                 times.append(time.perf_counter() - started)
             self.query_ms = min(times) * 1000
+        self._source.warm_up()
         everything = Detail(highlights=True, explanation=True, comparison=True)
         # The first terms of the vocabulary; whether they find anything does not matter.
         some = dict.fromkeys(range(min(8, len(self.vocabulary))), 1.0)

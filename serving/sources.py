@@ -98,6 +98,9 @@ class Source(Protocol):
     def dense(self) -> DenseHalf | None:
         """The dense half; None where there is none."""
 
+    def warm_up(self) -> None:
+        """Run what searching what is there would not run yet."""
+
     def bytes_by_part(self) -> dict[str, int]:
         """Return the sizes of the index's arrays."""
 
@@ -203,6 +206,9 @@ class FolderSource:
     def params_model(self) -> type[Config] | None:
         """The search parameters of the layout."""
         return self._index.params_model
+
+    def warm_up(self) -> None:
+        """Do nothing: a search of the index runs all there is."""
 
     def bytes_by_part(self) -> dict[str, int]:
         """Return the sizes of the index's arrays."""

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +50,37 @@ def test_limit_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_threads(None) == before
     with pytest.raises(ArgumentError), limit_threads(0):
         pass
+
+
+def test_the_first_search_of_a_live_collection_loads_no_kernel(tmp_path: Path) -> None:
+    # In a process of its own: the kernels of this one are loaded long since.
+    code = f"""
+from pathlib import Path
+from numba.core.dispatcher import Dispatcher
+from indexing import kernels
+from indexing.collection import Collection
+from indexing.warmup import warm_up_live
+from lsr.core.records import Document
+from lsr.core.sparse import SparseVector
+from lsr.core.vocabulary import Vocabulary
+
+def loaded():
+    return {{n: len(f.signatures) for n, f in vars(kernels).items() if isinstance(f, Dispatcher)}}
+
+vocabulary = Vocabulary("abc")
+with Collection.create(
+    Path({str(tmp_path)!r}) / "live", vocabulary, encoder="none", idf="none", background=False
+) as live:
+    warm_up_live("exact", 3)
+    before = loaded()
+    assert sum(before.values()) > 0
+    vector = SparseVector.from_mapping({{0: 1.0}}, 3)
+    live.upsert([Document("a", "", metadata={{"x": 1}})], [vector])
+    assert live.search(vector).doc_ids == ["a"]
+    assert live.search(vector, filter={{"equals": {{"x": 1}}}}).doc_ids == ["a"]
+    print({{name: n for name, n in loaded().items() if n > before[name]}})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert done.stdout.strip() == "{}"
