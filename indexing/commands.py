@@ -82,6 +82,7 @@ def build(
     Example: `lsr index build scifact.vectors --out scifact.index --corpus scifact`
     """
     from indexing.build import build_index
+    from indexing.dense_commands import described, embed
     from indexing.stats import index_info
     from lsr.core import console
     from lsr.core.errors import ArgumentError
@@ -101,10 +102,7 @@ def build(
         vectors, out, resolved, corpus=documents, overwrite=overwrite, n_threads=threads
     ) as folder:
         result = index_info(folder)
-    if dense is not None:
-        from indexing.dense_commands import described, embed
-
-        result["dense"] = described(embed(out, dense))
+    result["dense"] = described(embed(out, dense)) if dense is not None else None
     console.emit(result, lambda: _show(result))
 
 
@@ -123,6 +121,8 @@ def info(index: IndexArgument, as_json: JsonOption = False, quiet: QuietOption =
     """
     from indexing.collection import Collection
     from indexing.collection_commands import collection_info, is_collection, show_info
+    from indexing.dense_commands import described as dense_info
+    from indexing.dense_folder import DenseFolder
     from indexing.stats import index_info
     from indexing.storage import IndexFolder
     from lsr.core import console
@@ -135,6 +135,8 @@ def info(index: IndexArgument, as_json: JsonOption = False, quiet: QuietOption =
         return
     with IndexFolder.open(index) as folder:
         result = index_info(folder)
+        half = DenseFolder.of(folder)
+        result["dense"] = dense_info(half) if half is not None else None
     console.emit(result, lambda: _show(result))
 
 
@@ -261,12 +263,19 @@ def _show(result: dict[str, Any]) -> None:
         ("encoder", f"{result['encoder']} (idf: {result['idf']})"),
         ("query encoder", "in the folder" if result["has_query_encoder"] else "none"),
         ("stored documents", "yes" if result["has_documents"] else "no"),
+        ("dense half", _dense_line(result["dense"])),
         *((f"  {part}", _megabytes(size)) for part, size in result["bytes"].items()),
         ("index", _megabytes(result["index_bytes"])),
         ("whole folder", _megabytes(result["files_bytes"])),
         ("built", f"{result['created']} in {result['build_s']} s"),
     ]
     console.print_table(["", result["path"]], lines)
+
+
+def _dense_line(dense: dict[str, Any] | None) -> str:
+    if dense is None:
+        return "none"
+    return f"{dense['encoder']}, {dense['width']} numbers a document ({dense['kind']})"
 
 
 def _megabytes(size: int) -> str:

@@ -105,6 +105,9 @@ def test_commands(tmp_path: Path) -> None:
     made = json.loads(run.invoke(app, [*arguments, "--json"]).stdout)
     assert (made["encoder"], made["width"], made["n_documents"]) == ("letters", 26, 5)
     assert "5 vectors of 26 numbers" in run.invoke(app, [*arguments, "--overwrite"]).stdout
+    assert "letters, 26 numbers a document (flat)" in run.invoke(
+        app, ["index", "info", str(index)]
+    ).stdout.replace("\n", " ")
     wrong = run.invoke(app, [*arguments, "--kind", "round"])
     assert isinstance(wrong.exception, ArgumentError)
     assert "OK" in run.invoke(app, ["index", "verify", str(index)]).stdout
