@@ -49,7 +49,7 @@ from lsr.core.artifact import (
     storage_errors,
 )
 from lsr.core.config import config_hash
-from lsr.core.errors import ArtifactExistsError, DataError, StorageError
+from lsr.core.errors import ArtifactExistsError, DataError, LsrError, StorageError
 from lsr.core.manifest import Manifest
 from lsr.core.records import Document
 from lsr.core.sparse import SparseMatrix, SparseVector
@@ -66,7 +66,7 @@ class Batch(NamedTuple):
     """Documents with their vectors and, where they were kept, the packed origins of these."""
 
     documents: Sequence[Document]
-    vectors: SparseMatrix
+    vectors: SparseMatrix | Sequence[SparseVector]
     origins: Sequence[bytes] | None = None
 
 
@@ -241,37 +241,76 @@ class Collection(CollectionKeeper):
         StorageError
             If the disk is full or refuses: nothing was written.
         """
-        rows = self._checked(documents, vectors, origins)
+        (result,) = self.upsert_groups([Batch(documents, vectors, origins)])
+        if isinstance(result, LsrError):
+            raise result
+        return result
+
+    def upsert_groups(self, groups: Sequence[Batch]) -> list[UpsertResult | LsrError]:
+        """Write several groups of documents as `upsert` would one after another, but synced once.
+
+        Syncing the disk is most of what a small write takes, so writes that wait are best done
+        together. Each group is written whole or not at all, and has a result: what it did, or the
+        error that kept this group alone from being written.
+
+        Raises
+        ------
+        StorageError
+            If the disk is full or refuses: nothing of any group was written.
+        """
+        results: list[UpsertResult | LsrError] = []
+        checked: list[tuple[int, list[_CheckedRow]]] = []
+        for at, group in enumerate(groups):
+            results.append(UpsertResult(0, 0))
+            try:
+                checked.append((at, self._checked(*group)))
+            except LsrError as error:
+                results[at] = error
         with self._writing:
             self._require_writable()
             self._require_room()
             view = self._view
             new: dict[str, str] = {}
-            values = [
-                field_values(row.document.doc_id, row.document.metadata, view.types, new)
-                for row in rows
-            ]
-            types = {**view.types, **new}
+            planned: list[tuple[int, list[_CheckedRow], list[FieldValues]]] = []
+            for at, rows in checked:
+                try:
+                    values, mine = _values(rows, {**view.types, **new})
+                except LsrError as error:
+                    results[at] = error
+                else:
+                    new |= mine
+                    planned.append((at, rows, values))
+            if not planned:
+                return results
+            added: list[HeadRow] = []
+            dead: set[int] = set()
             with self._store.write() as transaction:
-                dead = transaction.remove([row.document.doc_id for row in rows])
-                first = transaction.next.next_number
-                transaction.insert((row.stored for row in rows), first)
+                for at, rows, values in planned:
+                    replaced = transaction.remove([row.document.doc_id for row in rows])
+                    first = transaction.next.next_number
+                    transaction.insert((row.stored for row in rows), first)
+                    added += [
+                        HeadRow(first + i, row.document.doc_id, values[i], row.vector)
+                        for i, row in enumerate(rows)
+                    ]
+                    dead.update(replaced)
+                    results[at] = UpsertResult(len(rows) - len(replaced), len(replaced))
                 transaction.add_fields(new)
-            added = [
-                HeadRow(first + at, row.document.doc_id, values[at], row.vector)
-                for at, row in enumerate(rows)
-            ]
-            gone = np.sort(np.array(dead, dtype=np.int64))
+            types = {**view.types, **new}
+            gone = np.array(sorted(dead), dtype=np.int64)
             self._publish(
                 view,
                 segments=[v.without(gone) for v in view.segments],
-                head=view.head.without(gone).added(added, types),
+                # A later group may have replaced what an earlier one wrote.
+                head=view.head.without(gone).added(
+                    [row for row in added if row.number not in dead], types
+                ),
                 types=types,
                 n_documents=transaction.next.n_documents,
                 generation=transaction.next.generation,
             )
         self._call_maintenance()
-        return UpsertResult(len(rows) - len(dead), len(dead))
+        return results
 
     def _checked(
         self,
@@ -360,7 +399,7 @@ class Collection(CollectionKeeper):
     def _load_batch(
         self,
         documents: Sequence[Document],
-        vectors: SparseMatrix,
+        vectors: SparseMatrix | Sequence[SparseVector],
         origins: Sequence[bytes] | None,
     ) -> UpsertResult:
         rows = self._checked(documents, vectors, origins)
@@ -410,11 +449,7 @@ class Collection(CollectionKeeper):
         self, rows: Sequence[_CheckedRow], view: CollectionView
     ) -> tuple[int, list[FieldValues], Mapping[str, str]]:
         """Take numbers for `rows` and fix the types of their new fields, in one transaction."""
-        new: dict[str, str] = {}
-        values = [
-            field_values(row.document.doc_id, row.document.metadata, view.types, new)
-            for row in rows
-        ]
+        values, new = _values(rows, view.types)
         with self._store.write() as transaction:
             first = transaction.next.next_number
             transaction.reserve(first + len(rows))
@@ -458,3 +493,12 @@ class Collection(CollectionKeeper):
         if lock is not None:
             self._store.close()
             os.close(lock)
+
+
+def _values(
+    rows: Sequence[_CheckedRow], types: Mapping[str, str]
+) -> tuple[list[FieldValues], dict[str, str]]:
+    """Return the metadata of rows in comparable form, and the types of their new fields."""
+    new: dict[str, str] = {}
+    values = [field_values(row.document.doc_id, row.document.metadata, types, new) for row in rows]
+    return values, new

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexing.collection import Collection, UpsertResult
+from indexing.collection import Batch, Collection, UpsertResult
 from indexing.collection_view import CollectionResult
 from indexing.explain import Explanation
 from indexing.storage import layout_class
 from lsr.core.config import Config
+from lsr.core.errors import LsrError
 from lsr.core.records import Document
 from lsr.core.sparse import SparseMatrix, SparseVector
 from serving.results import Found
@@ -174,14 +175,9 @@ class CollectionSource:
         absence = self.collection.why_not(query, doc_id, k, params=params, filter=filter)
         return absence.reason, absence.message
 
-    def upsert(
-        self,
-        documents: Sequence[Document],
-        vectors: SparseMatrix,
-        origins: Sequence[bytes] | None = None,
-    ) -> UpsertResult:
-        """Add documents, or replace those of the same id: all of them, durably, or none."""
-        return self.collection.upsert(documents, vectors, origins=origins)
+    def upsert_groups(self, groups: Sequence[Batch]) -> list[UpsertResult | LsrError]:
+        """Write groups of documents, each whole or not at all, synced once; return what each did."""
+        return self.collection.upsert_groups(groups)
 
     def delete(self, doc_ids: Iterable[str]) -> int:
         """Delete the documents of those ids that live; return how many."""

@@ -88,7 +88,7 @@ class ServeSettings(BaseSettings):
     max_body_bytes: int = Field(default=4 << 20, ge=1024)
     max_batch: int = Field(default=1000, ge=1)
     max_waiting: int = Field(default=1000, ge=1)
-    max_waiting_writes: int = Field(default=32, ge=1)
+    max_waiting_writes: int = Field(default=128, ge=1)
     max_inbox_bytes: int = Field(default=1 << 30, ge=1024)
     max_depth: int = Field(default=1000, ge=1, le=MAX_K)
     data: Path | None = None

@@ -2,7 +2,8 @@
 
 A write is answered when it is durable and searchable. Encoding and storing run in threads of their
 own, so that they take none from searches, and only so many writes may wait: beyond that callers are
-told to come back (429), which keeps memory flat however fast they send.
+told to come back (429), which keeps memory flat however fast they send. Writes that wait while one
+is stored are stored together, each whole or not at all: the disk is synced once for all of them.
 
 A *background import* is answered before: when its documents lie in the collection's inbox, durably.
 They are encoded and stored afterwards, in small batches between which other writes have their turn.
@@ -13,13 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from indexing.collection import UpsertResult
+from indexing.collection import Batch, UpsertResult
 from lsr.core.errors import (
     ArgumentError,
     BackPressureError,
@@ -44,6 +46,8 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 # Between two batches other writes have their turn.
 _ENCODE_BATCH = 32
+# Documents of waiting writes that are stored in one transaction.
+_MOST_TOGETHER = 256
 # Before a background batch that failed is tried again: doubled each time.
 _RETRY_S, _MAX_RETRY_S = 0.5, 30.0
 
@@ -106,6 +110,8 @@ class Writer:
         self._encoding = ThreadPoolExecutor(1, thread_name_prefix=f"lsr-encode-{engine.name}")
         self._storing = ThreadPoolExecutor(1, thread_name_prefix=f"lsr-write-{engine.name}")
         self._inbox = Inbox(self._source.path / INBOX_FOLDER)
+        self._waiting_groups: deque[tuple[Batch, asyncio.Future[UpsertResult]]] = deque()
+        self._storing_groups: asyncio.Task[None] | None = None
         self._pending: list[_Pending] = []
         self._arriving_bytes = 0
         self._draining: asyncio.Task[None] | None = None
@@ -200,7 +206,35 @@ class Writer:
     async def _write(self, documents: Sequence[DocumentIn]) -> UpsertResult:
         vectors, origins = await self._vectors(documents)
         records = [document.record() for document in documents]
-        return await self._run(self._storing, self._source.upsert, records, vectors, origins)
+        done: asyncio.Future[UpsertResult] = asyncio.get_running_loop().create_future()
+        self._waiting_groups.append((Batch(records, vectors, origins), done))
+        if self._storing_groups is None or self._storing_groups.done():
+            self._storing_groups = asyncio.create_task(self._store_groups())
+        # Not cancelled with its request: a write that began ends.
+        return await asyncio.shield(done)
+
+    async def _store_groups(self) -> None:
+        """Write what waits; what comes meanwhile is the next write, synced once for all of it."""
+        while self._waiting_groups:
+            groups: list[tuple[Batch, asyncio.Future[UpsertResult]]] = []
+            n_documents = 0
+            while self._waiting_groups and n_documents < _MOST_TOGETHER:
+                groups.append(self._waiting_groups.popleft())
+                n_documents += len(groups[-1][0].documents)
+            results: Sequence[UpsertResult | Exception]
+            try:
+                batches = [batch for batch, _ in groups]
+                results = await self._run(self._storing, self._source.upsert_groups, batches)
+            except Exception as error:  # noqa: BLE001 -- whatever failed belongs to those who wait
+                results = [error] * len(groups)
+            for (_, done), result in zip(groups, results, strict=True):
+                if done.cancelled():
+                    continue
+                if isinstance(result, UpsertResult):
+                    done.set_result(result)
+                else:
+                    done.set_exception(result)
+                    done.exception()  # whoever waited may have gone: then nobody looks at it
 
     async def _vectors(
         self, documents: Sequence[DocumentIn]
@@ -380,7 +414,11 @@ class Writer:
             pending.ended.set()
         while self._n_waiting:
             await asyncio.sleep(0.01)
-        if self._draining is not None:
-            await self._draining
+        for running in (self._draining, self._storing_groups):
+            if running is not None:
+                await running
+        for pending in self._pending:
+            # Deleted with its collection; or the service stops, and the next one takes it up.
+            pending.task.end("cancelled")
         for executor in (self._encoding, self._storing):
             await asyncio.to_thread(executor.shutdown)

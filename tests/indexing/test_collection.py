@@ -264,6 +264,42 @@ def test_a_reader_that_slept_while_a_segment_came_died_and_went(folder: Path) ->
         assert reader.search(vector(1)).doc_ids == ["d-0", "d-2"]
 
 
+def test_groups_are_written_together_each_whole_or_not_at_all(live: Collection) -> None:
+    live.upsert(documents(0, 3), [vector(1)] * 3)
+    generation = live.view().generation
+    results = live.upsert_groups(
+        [
+            Batch(documents(2, 5), [vector(2)] * 3),
+            Batch([Document("bad", "", "", {"year": "no number"})], [vector(2)]),
+            Batch(documents(4, 6, "newer"), [vector(2), vector(3)]),
+            Batch([Document("d-4", "newest", "", {"colour": "red"})], [vector(2)]),
+            Batch([Document("e", "", "", {"colour": 7})], [vector(2)]),
+            Batch(documents(9, 10), []),
+        ]
+    )
+    assert results[0] == UpsertResult(2, 1)
+    assert results[2] == UpsertResult(1, 1)
+    assert results[3] == UpsertResult(0, 1)
+    # Wrong for itself, for what an earlier group fixed, for its vectors.
+    assert [type(results[at]) for at in (1, 4, 5)] == [DataError] * 3
+    assert live.view().generation == generation + 1
+    found = live.search(vector(2), 10, with_documents=True)
+    assert [(d.doc_id, d.text) for d in found.documents or ()] == [
+        ("d-2", "text 2"),
+        ("d-3", "text 3"),
+        ("d-4", "newest"),
+    ]
+    assert live.search(vector(3)).doc_ids == ["d-5"]
+    assert len(live) == 6
+    live.seal()
+    live.merge()
+    assert verify(live.path) == []
+    with Collection.open(live.path) as reader:
+        assert reader.search(vector(2)).doc_ids == ["d-2", "d-3", "d-4"]
+        assert len(reader) == 6
+    assert live.upsert_groups([]) == []
+
+
 def test_origins_live_and_die_with_their_vectors(folder: Path) -> None:
     def packed(*starts: int) -> bytes:
         at = np.array(starts, dtype=np.int32)

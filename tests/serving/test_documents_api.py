@@ -218,13 +218,13 @@ def test_acknowledged_writes_survive_a_restart(collection_path: Path) -> None:
 
 def test_back_pressure(collection_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
-    original = Collection.upsert
+    original = Collection.upsert_groups
 
     def slow(self: Collection, *arguments: Any, **named: Any) -> Any:
         assert gate.wait(5)
         return original(self, *arguments, **named)
 
-    monkeypatch.setattr(Collection, "upsert", slow)
+    monkeypatch.setattr(Collection, "upsert_groups", slow)
     settings = ServeSettings(threads=1, max_waiting_writes=2, allowed_hosts=("t",))
     app = create_app(settings, [IndexSource("live", collection_path)])
 
@@ -250,6 +250,54 @@ def test_back_pressure(collection_path: Path, monkeypatch: pytest.MonkeyPatch) -
     refused = next(r for r in responses if r.status_code == 429)
     assert refused.headers["retry-after"] == "1"
     assert refused.json()["error"]["code"] == "write_queue_full"
+
+
+def test_writes_that_wait_are_stored_together_each_for_itself(
+    collection_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    original = Collection.upsert_groups
+    sizes: list[int] = []
+
+    def slow(self: Collection, groups: Any) -> Any:
+        sizes.append(len(groups))
+        assert gate.wait(5)
+        return original(self, groups)
+
+    monkeypatch.setattr(Collection, "upsert_groups", slow)
+    settings = ServeSettings(threads=1, allowed_hosts=("t",), access_log=False)
+    app = create_app(settings, [IndexSource("live", collection_path)])
+
+    async def main() -> list[httpx.Response]:
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as client,
+        ):
+
+            def post(doc_id: str, year: Any) -> asyncio.Task[httpx.Response]:
+                document = {"doc_id": doc_id, "text": "edison", "metadata": {"year": year}}
+                body = {"documents": [document]}
+                return asyncio.create_task(client.post(f"{LIVE}/documents", json=body))
+
+            posts = [post("first", 1)]
+            while not sizes:
+                await asyncio.sleep(0.005)
+            posts += [post("second", 2), post("third", "never"), post("second", 4)]
+            writer = (await app.state.service.use("live")).writer
+            while writer.pending < 4:
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.05)
+            gate.set()
+            answers = await asyncio.gather(*posts)
+            found = await client.post(f"{LIVE}/search", json={"query": "edison"})
+            assert [hit["doc_id"] for hit in found.json()["hits"]] == ["first", "second"]
+            return answers
+
+    answers = asyncio.run(main())
+    assert [answer.status_code for answer in answers] == [200, 200, 422, 200]
+    assert "year" in answers[2].json()["error"]["message"]
+    assert [a.json().get("n_replaced") for a in answers] == [0, 0, None, 1]
+    assert sizes == [1, 3]
 
 
 def test_reading_keys_do_not_write(collection_path: Path, tmp_path: Path) -> None:
