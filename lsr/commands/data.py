@@ -1,4 +1,4 @@
-"""``lsr data``: list, get, peek, stats, examples."""
+"""``lsr data``: list, get, peek, stats, examples, expand."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lsr.commands.expand import expand
 from lsr.core.options import (
     IdFieldOption,
     JsonOption,
@@ -43,6 +44,7 @@ def register(app: typer.Typer) -> None:
     verbs.command("peek")(peek)
     verbs.command("stats")(stats)
     verbs.command("examples")(examples)
+    verbs.command("expand")(expand)
     app.add_typer(verbs)
 
 

@@ -148,7 +148,7 @@ class ModelConfig(Config):
     train_query_weights : bool
         Whether the lookup's numbers are trained.
     query_scale : float
-        The idf table starts at so many times idf. The ranking does not depend on it, the training
+        The table starts at so many times idf, or so many times `query_weights`. The ranking does not depend on it, the training
         does: where the first scores spread wider than the teachers', the loss pulls all weights
         down, active terms fall away, and a term that is off everywhere gets no gradient to come
         back. With twice-saturated documents 1 pulls down, .5 is about neutral, .25 pulls up.

@@ -200,9 +200,10 @@ def build_network(
     query: nn.Module
     match model.query:
         case "idf":
-            table = idf * model.query_scale
+            table = idf
             if model.query_weights is not None:
                 table = _saved_table(model.query_weights, size)
+            table = table * model.query_scale
             query = LookupSide(
                 table,
                 special_terms=terms,
