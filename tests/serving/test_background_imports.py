@@ -167,6 +167,23 @@ def test_an_import_is_cancelled(api: TestClient, data: Path) -> None:
     assert list((data / "collections" / "news" / "inbox").iterdir()) == []
 
 
+def test_a_deleted_collection_takes_its_imports_along(api: TestClient) -> None:
+    gate = gated(api)
+    first = api.post(f"{WRITE}?wait=false", json=BODY)
+    second = api.post(f"{WRITE}?wait=false", json=BODY)
+    assert gate.entered.wait(5)
+    deleting = threading.Thread(target=lambda: api.delete("/v1/indexes/news"))
+    deleting.start()
+    while api.get("/v1/indexes/news").status_code != 404:
+        time.sleep(0.01)
+    gate.opened.set()
+    deleting.join()
+    assert ended(api, first)["state"] in ("succeeded", "cancelled")
+    assert ended(api, second)["state"] == "cancelled"
+    make(api)
+    assert found(api, "super bowl") == []
+
+
 def test_the_inbox_is_bounded(data: Path, encoder_path: Path) -> None:
     with service(data, encoder_path, max_inbox_bytes=2000) as api:
         gate = gated(api)

@@ -101,7 +101,9 @@ def test_killed_at_random(tmp_path: Path, encoder_path: Path, seed: int) -> None
             found = state_of(client)
             assert found in (model.certain, *model.possible)
             model.certain, model.possible = found, []
-            killer = threading.Timer(rng.uniform(0.05, 1.0), running.kill)
+            for _ in range(rng.randrange(1, 20)):
+                model.step(client, rng)
+            killer = threading.Timer(rng.uniform(0, 0.2), running.kill)
             killer.start()
             try:
                 while True:
@@ -110,4 +112,4 @@ def test_killed_at_random(tmp_path: Path, encoder_path: Path, seed: int) -> None
                 pass
             killer.join()
             running.wait()
-    assert model.n_done > 20
+    assert model.n_done >= 8
