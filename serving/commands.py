@@ -104,6 +104,8 @@ def search(
 
 
 def _result(engine: Engine, answer: Answer, in_query: frozenset[int]) -> dict[str, Any]:
+    from pydantic_core import to_jsonable_python
+
     from serving.answers import search_response
 
     response = search_response(
@@ -115,7 +117,9 @@ def _result(engine: Engine, answer: Answer, in_query: frozenset[int]) -> dict[st
         params={},
         request_id="",
     )
-    return response.model_dump(exclude_unset=True, exclude={"request_id", "params"})
+    shown = {name: v for name, v in response.items() if name not in ("request_id", "params")}
+    result: dict[str, Any] = to_jsonable_python(shown)
+    return result
 
 
 def explain(

@@ -35,7 +35,6 @@ from serving.routes.shared import (
 )
 from serving.schemas import QUERY_EXAMPLE, QueryText
 from serving.schemas_search import (
-    BatchItem,
     BatchRequest,
     BatchResponse,
     Depth,
@@ -186,7 +185,7 @@ def _answer(
         params=params.model_dump(mode="json") if params is not None else {},
         request_id=request_id,
     )
-    return json_bytes(response), response.took_ms
+    return json_bytes(response), took(answer.times)
 
 
 def _hybrid(asked: HybridRequest | None) -> Hybrid | None:
@@ -239,17 +238,17 @@ def _batch_answer(engine: Engine, body: BatchRequest, request_id: str) -> tuple[
         hybrid=_hybrid(body.hybrid),
         detail=Detail(documents=bool(body.fields)),
     )
-    response = BatchResponse(
-        index=engine.name,
-        results=[
-            BatchItem(hits=[hit_body(h, engine.vocabulary, fields=body.fields) for h in hits])
+    response = {
+        "index": engine.name,
+        "results": [
+            {"hits": [hit_body(hit, engine.vocabulary, fields=body.fields) for hit in hits]}
             for hits in results
         ],
-        params=params.model_dump(mode="json") if params is not None else {},
-        took_ms=took(times),
-        request_id=request_id,
-    )
-    return json_bytes(response), response.took_ms
+        "params": params.model_dump(mode="json") if params is not None else {},
+        "took_ms": took(times),
+        "request_id": request_id,
+    }
+    return json_bytes(response), took(times)
 
 
 @router.post(

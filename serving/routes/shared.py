@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 from pydantic import BaseModel
+from pydantic_core import to_json
 from starlette.responses import Response
 
 from serving.http_errors import request_id_of
@@ -65,8 +66,13 @@ def log(request: Request, **values: object) -> None:
     request.state.log = {**getattr(request.state, "log", {}), **values}
 
 
-def json_bytes(body: BaseModel) -> bytes:
-    """Return the body as JSON; fields that were not set are left out."""
+def json_bytes(body: BaseModel | dict[str, Any]) -> bytes:
+    """Return the body as JSON; fields of a model that were not set are left out.
+
+    A dict holds the values of a model; models inside of it have all their fields set.
+    """
+    if isinstance(body, dict):
+        return to_json(body)
     return body.model_dump_json(exclude_unset=True).encode()
 
 
