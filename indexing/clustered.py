@@ -317,18 +317,19 @@ class ClusteredIndex:
         out_rows: Int32Array,
         out_bits: Int32Array,
     ) -> int:
-        blocks = params.blocks_for(k)
+        blocks, wide = params.blocks_for(k), params.wide_blocks_for(k)
         if len(allowed) and not len(chosen):
             # As many allowed documents are met as without a filter.
             n_allowed = int(np.bitwise_count(allowed).sum())
             blocks = blocks * self.n_documents // n_allowed
+            wide = wide * self.n_documents // n_allowed
         settings = Settings(
             k,
             mode,
             params.query_mass,
             params.heap_factor,
             blocks,
-            params.wide_blocks_for(k),
+            wide,
             params.rescore_share,
         )
         n: int = clustered_search(

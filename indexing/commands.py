@@ -56,7 +56,12 @@ def build(
         ),
     ] = None,
     layout: Annotated[
-        str | None, typer.Option("--layout", help="The same as --set layout.kind=…")
+        str | None,
+        typer.Option(
+            "--layout",
+            help="exact, clustered or seismic; otherwise exact below 50,000 documents, clustered "
+            "from there on. The same as --set layout.kind=…",
+        ),
     ] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,

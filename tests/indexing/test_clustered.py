@@ -183,6 +183,26 @@ def test_deep_results_keep_their_recall(wide_rows: int, rng: np.random.Generator
         assert hits / total >= 0.9, f"recall@{k} {hits / total:.3f}, bound .9"
 
 
+@pytest.mark.parametrize("wide_rows", [0, 16])
+def test_filtered_results_keep_their_recall(wide_rows: int, rng: np.random.Generator) -> None:
+    if not COMPILED:
+        pytest.skip("interpreted")
+    matrix, queries = random_matrix(rng, 4_000, 500, 20), random_matrix(rng, 20, 500, 8)
+    layout = ClusteredLayout(wide_rows=wide_rows, regroup_rows=64)
+    index = ClusteredIndex.from_matrix(matrix, layout, n_threads=1)
+    params = ClusteredParams(max_blocks=60, max_wide_blocks=60)
+    recalls = []
+    # One row in five is enough for the traversal to pass over the others.
+    for allowed in (None, bitmap(np.arange(0, 4_000, 5), 4_000)):
+        hits = total = 0
+        for query in queries:
+            exact = set(index.search(query, 10, params=EXACT, allowed=allowed).rows.tolist())
+            hits += len(exact & set(index.search(query, 10, params=params, allowed=allowed).rows))
+            total += len(exact)
+        recalls.append(hits / total)
+    assert recalls[1] >= recalls[0] - 0.05, f"recall {recalls[0]:.3f}, filtered {recalls[1]:.3f}"
+
+
 def test_ties_go_to_the_smaller_row() -> None:
     rows = [SparseVector.from_arrays([n % 3], [2.0], 5) for n in range(50)]
     index = ClusteredIndex.from_matrix(SparseMatrix.from_rows(rows, 5), n_threads=1)
