@@ -187,13 +187,13 @@ def test_deep_results_keep_their_recall(wide_rows: int, rng: np.random.Generator
 def test_filtered_results_keep_their_recall(wide_rows: int, rng: np.random.Generator) -> None:
     if not COMPILED:
         pytest.skip("interpreted")
-    matrix, queries = random_matrix(rng, 4_000, 500, 20), random_matrix(rng, 20, 500, 8)
+    matrix, queries = random_matrix(rng, 8_000, 300, 20), random_matrix(rng, 20, 300, 8)
     layout = ClusteredLayout(wide_rows=wide_rows, regroup_rows=64)
     index = ClusteredIndex.from_matrix(matrix, layout, n_threads=1)
-    params = ClusteredParams(max_blocks=60, max_wide_blocks=60)
+    params = ClusteredParams(max_blocks=100, max_wide_blocks=40)
     recalls = []
     # One row in five is enough for the traversal to pass over the others.
-    for allowed in (None, bitmap(np.arange(0, 4_000, 5), 4_000)):
+    for allowed in (None, bitmap(np.arange(0, 8_000, 5), 8_000)):
         hits = total = 0
         for query in queries:
             exact = set(index.search(query, 10, params=EXACT, allowed=allowed).rows.tolist())
