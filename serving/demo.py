@@ -1,4 +1,4 @@
-"""The demo: the shipped corpus, encoded, indexed and searched, offline and in seconds.
+"""The demo: the shipped corpus, encoded by the shipped encoder, indexed and searched, offline.
 
 What it builds stands in ``LSR_HOME/demo`` and is used again as long as corpus, encoder and
 release stay the same.
@@ -43,8 +43,8 @@ class Demo(NamedTuple):
 
 
 def default_encoder_name() -> str:
-    """Return the encoder that serves where none is named: lexical until a trained one ships."""
-    return "lexical"
+    """Return the encoder that serves where none is named: the trained one that ships."""
+    return "lsr-mini"
 
 
 def prepare_demo(home: Path, *, encoder: str | None = None) -> Demo:
