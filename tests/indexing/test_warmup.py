@@ -28,12 +28,12 @@ def test_a_line_says_that_the_compiler_is_at_work(
 ) -> None:
     monkeypatch.setattr(warmup, "_PATIENCE_S", 0.01)
     monkeypatch.setattr(logging.getLogger("indexing"), "propagate", True)
-    with caplog.at_level(logging.INFO), warmup._say_if_long("exact"):
+    with caplog.at_level(logging.INFO, "indexing"), warmup._say_if_long("exact"):
         time.sleep(0.2)
     assert "Compiling the kernels of layout 'exact'" in caplog.text
     caplog.clear()
     monkeypatch.setattr(warmup, "_PATIENCE_S", 30.0)
-    with caplog.at_level(logging.INFO), warmup._say_if_long("exact"):
+    with caplog.at_level(logging.INFO, "indexing"), warmup._say_if_long("exact"):
         pass
     assert not caplog.text
 
