@@ -220,20 +220,21 @@ class Searcher:
         nothing: list[Document | None] = [None] * len(found.doc_ids)
         documents: Sequence[Document | None] = found.documents or nothing
         parts: Sequence[HitParts | None] = found.parts or [None] * len(found.doc_ids)
-        terms = vector.terms.tolist()
         hits: list[Hit] = []
         origins = found.origins or [None] * len(found.doc_ids)
         for doc_id, score, document, of_halves, of_text in zip(
             found.doc_ids, found.scores, documents, parts, origins, strict=True
         ):
             highlights = shown = explanation = None
-            if document is not None and (detail.highlights or detail.explanation):
-                highlights, shown = self._marks(document, terms, of_text)
-            if detail.explanation:
+            if detail.explanation or (document is not None and detail.highlights):
                 try:
                     explanation = source.explain(vector, doc_id)
                 except DocumentNotFoundError:
                     continue  # deleted since it was found
+                if document is not None:
+                    # Words whose term the document's vector lacks added nothing: no mark for them.
+                    terms = [contribution.term for contribution in explanation.terms]
+                    highlights, shown = self._marks(document, terms, of_text)
             hits.append(
                 Hit(
                     rank=offset + len(hits) + 1,
@@ -242,7 +243,7 @@ class Searcher:
                     document=document if detail.documents else None,
                     highlights=highlights,
                     shown=shown,
-                    explanation=explanation,
+                    explanation=explanation if detail.explanation else None,
                     parts=of_halves,
                 )
             )

@@ -16,7 +16,7 @@ from lsr.core.errors import (
     QueryError,
     VocabularyMismatchError,
 )
-from lsr.encoders.encode import encode_collection
+from lsr.encoders.encode import EncodeConfig, encode_collection
 from lsr.encoders.lexical import LexicalEncoder
 from serving.engine import Engine
 from serving.queries import QueryEdits
@@ -158,3 +158,23 @@ def test_warm_up_measures_the_encoder(index_path: Path, encoder: LexicalEncoder)
     engine.warm_up()
     assert engine.query_ms >= 5
     engine.close()
+
+
+def test_a_word_that_added_nothing_to_the_score_is_not_marked(
+    tmp_path: Path, encoder: LexicalEncoder
+) -> None:
+    heaviest = EncodeConfig(max_active_dims=1)
+    encode_collection(encoder, DOCUMENTS, tmp_path / "vectors", config=heaviest)
+    build_index(tmp_path / "vectors", tmp_path / "index", corpus=DOCUMENTS).close()
+    engine = Engine.open(tmp_path / "index", name="one-term")
+    try:
+        for text in ("Tesla moved to New York and worked for Edison", "Normans gave Normandy"):
+            answer = engine.search(text, k=5, detail=Detail(explanation=True, highlights=True))
+            assert answer.hits
+            for hit in answer.hits:
+                assert hit.explanation is not None
+                gave = {term.term for term in hit.explanation.terms}
+                assert len(gave) == 1
+                assert {mark.term for mark in hit.highlights or ()} <= gave
+    finally:
+        engine.close()
