@@ -18,11 +18,12 @@ from indexing.build import build_index
 from indexing.storage import IndexFolder
 from lsr.core import console
 from lsr.core.artifact import write_text_atomic
-from lsr.core.errors import ArtifactError
+from lsr.core.errors import ArtifactError, EncoderError
 from lsr.core.manifest import lsr_version
 from lsr.data.toy import load_toy
-from lsr.encoders.encode import encode_collection
+from lsr.encoders.encode import EncodeConfig, encode_collection
 from lsr.encoders.loading import prepare_encoder
+from lsr.encoders.tracing import tracing
 
 __all__ = ["DEMO_QUERIES", "Demo", "default_encoder_name", "prepare_demo"]
 
@@ -78,6 +79,7 @@ def prepare_demo(home: Path, *, encoder: str | None = None) -> Demo:
             model,
             corpus.documents(),
             folder / "vectors",
+            config=EncodeConfig(positions=_keeps_positions(model)),
             source=corpus.name,
             advance=advance,
             overwrite=True,
@@ -90,6 +92,15 @@ def prepare_demo(home: Path, *, encoder: str | None = None) -> Demo:
     # Written last: an interrupted demo starts anew.
     write_text_atomic(folder / "key.json", json.dumps(key, indent=1) + "\n")
     return Demo(folder / "index", False)
+
+
+def _keeps_positions(encoder: object) -> bool:
+    """Return whether the encoder can tell where each weight comes from; the lexical one cannot."""
+    try:
+        tracing(getattr(encoder, "document", encoder))
+    except EncoderError:
+        return False
+    return True
 
 
 def _key(encoder: str) -> dict[str, Any]:
