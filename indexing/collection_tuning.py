@@ -7,7 +7,6 @@ twice the documents of then, the figure is not used any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from indexing.collection_reader import CollectionReader
 from indexing.collection_view import CollectionResult
 from indexing.storage import layout_class
 from indexing.threads import resolve_threads, run_parallel
-from indexing.tuning import Point, Tuning, load_tuning, save_tuning, tune
+from indexing.tuning import Point, Tuning, TuningOptions, load_tuning, save_tuning, tune
 from lsr.core.config import Config
 from lsr.core.errors import ArgumentError
 from lsr.core.sparse import SparseMatrix, SparseVector
@@ -64,15 +63,7 @@ class _Still:
 
 
 def tune_collection(
-    collection: CollectionReader,
-    queries: SparseMatrix,
-    *,
-    recall: float,
-    p99_ms: float | None = None,
-    k: int = 10,
-    seed: int = 42,
-    n_threads: int | None = None,
-    on_setting: Callable[[int, int], None] | None = None,
+    collection: CollectionReader, queries: SparseMatrix, options: TuningOptions
 ) -> Tuning:
     """Tune a collection, keep the result in its folder and return it.
 
@@ -80,7 +71,7 @@ def tune_collection(
     ----------
     collection : CollectionReader
         Read or written meanwhile: what is measured is its generation of now.
-    queries, recall, p99_ms, k, seed, n_threads, on_setting
+    queries, options
         As for `indexing.tuning.tune`.
 
     Raises
@@ -89,16 +80,7 @@ def tune_collection(
         As `indexing.tuning.tune` does.
     """
     still = _Still(collection)
-    made = tune(
-        still,
-        queries,
-        recall=recall,
-        p99_ms=p99_ms,
-        k=k,
-        seed=seed,
-        n_threads=n_threads,
-        on_setting=on_setting,
-    )
+    made = tune(still, queries, options)
 
     def noted(point: Point) -> Point:
         return point.model_copy(update={"n_documents": still.n_documents})

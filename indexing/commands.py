@@ -206,33 +206,20 @@ def tune(
     from indexing.collection_commands import is_collection
     from indexing.collection_tuning import tune_collection
     from indexing.storage import IndexFolder
-    from indexing.tuning import load_queries, save_tuning
+    from indexing.tuning import TuningOptions, load_queries, save_tuning
     from indexing.tuning import tune as run_tuning
     from lsr.core import console
 
     console.configure(quiet=quiet, json_output=as_json)
+    options = TuningOptions(recall=recall, k=k, p99_ms=p99_ms, seed=seed, n_threads=threads)
     if is_collection(index):
         with Collection.open(index) as collection:
-            tuning = tune_collection(
-                collection,
-                load_queries(queries, collection.manifest.details["vocabulary_fingerprint"]),
-                recall=recall,
-                p99_ms=p99_ms,
-                k=k,
-                seed=seed,
-                n_threads=threads,
-            )
+            fingerprint = collection.manifest.details["vocabulary_fingerprint"]
+            tuning = tune_collection(collection, load_queries(queries, fingerprint), options)
     else:
         with IndexFolder.open(index) as folder:
-            tuning = run_tuning(
-                folder.index,
-                load_queries(queries, folder.manifest.details["vocabulary_fingerprint"]),
-                recall=recall,
-                p99_ms=p99_ms,
-                k=k,
-                seed=seed,
-                n_threads=threads,
-            )
+            fingerprint = folder.manifest.details["vocabulary_fingerprint"]
+            tuning = run_tuning(folder.index, load_queries(queries, fingerprint), options)
             tuning = save_tuning(folder.path, tuning)
     if plot is not None:
         from indexing.tuning_plot import plot_tuning

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -36,6 +37,7 @@ __all__ = [
     "Point",
     "Tunable",
     "Tuning",
+    "TuningOptions",
     "load_queries",
     "load_tuning",
     "save_tuning",
@@ -167,31 +169,20 @@ class Tunable(Protocol):
         """Return the best `k` rows of every query."""
 
 
-def tune(
-    index: Tunable,
-    queries: SparseMatrix,
-    *,
-    recall: float,
-    p99_ms: float | None = None,
-    k: int = 10,
-    seed: int = 42,
-    n_threads: int | None = None,
-    on_setting: Callable[[int, int], None] | None = None,
-) -> Tuning:
-    """Return the fastest setting of `index` that reaches `recall`, measured on held-out queries.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningOptions:
+    """What a tuning is to reach, and how it is measured.
 
-    Parameters
+    Attributes
     ----------
-    index : Tunable
-        Of a layout with search parameters.
-    queries : SparseMatrix
-        At least `MIN_QUERIES`, like those that will be asked.
     recall : float
         In (0, 1].
+    k : int
+        Depth of the recall.
     p99_ms : float, optional
         The setting's 99th percentile must not be above this.
-    k, seed : int
-        Depth of the recall; which half of the queries is held out.
+    seed : int
+        Which half of the queries is held out.
     n_threads : int, optional
         For exact search and recall; times are always taken on one thread.
     on_setting : callable, optional
@@ -201,36 +192,65 @@ def tune(
     Raises
     ------
     ArgumentError
-        If the layout has nothing to tune, or an argument breaks its rule.
+        If `recall` or `k` breaks its rule.
+    """
+
+    recall: float
+    k: int = 10
+    p99_ms: float | None = None
+    seed: int = 42
+    n_threads: int | None = None
+    on_setting: Callable[[int, int], None] | None = None
+
+    def __post_init__(self) -> None:
+        check_k(self.k)
+        if not 0 < self.recall <= 1:
+            raise ArgumentError(f"recall must be above 0 and at most 1, got {self.recall!r}.")
+
+
+def tune(index: Tunable, queries: SparseMatrix, options: TuningOptions) -> Tuning:
+    """Return the fastest setting that reaches a recall, measured on held-out queries.
+
+    Parameters
+    ----------
+    index : Tunable
+        Of a layout with search parameters.
+    queries : SparseMatrix
+        At least `MIN_QUERIES`, like those that will be asked.
+    options : TuningOptions
+
+    Raises
+    ------
+    ArgumentError
+        If the layout has nothing to tune, or there are too few queries.
     CheckFailedError
-        If no setting reaches `recall` within `p99_ms`, or the chosen one misses it on the
-        held-out queries; with what was reached.
+        If no setting reaches the recall in the time, or the chosen one misses it on the held-out
+        queries; with what was reached.
     """
     model = _params_model(index)
-    check_k(k)
     check_query(queries, index.vocabulary_size)
-    if not 0 < recall <= 1:
-        raise ArgumentError(f"recall must be above 0 and at most 1, got {recall!r}.")
     if queries.n_rows < MIN_QUERIES:
         raise ArgumentError(f"Tuning needs at least {MIN_QUERIES} queries, got {queries.n_rows}.")
-    order = np.random.default_rng(seed).permutation(queries.n_rows)
+    k, n_threads = options.k, options.n_threads
+    order = np.random.default_rng(options.seed).permutation(queries.n_rows)
     choosing = queries.take(order[: queries.n_rows // 2])
     held_out = queries.take(order[queries.n_rows // 2 :])
-    curve = _front(list(_measure_grid(index, model, choosing, k, n_threads, on_setting)))
+    curve = _front(list(_measure_grid(index, model, choosing, options)))
     exact = index.search_batch(
         held_out, k, params=model.model_validate({"exact": True}), n_threads=n_threads
     )
     tried: list[Point] = []
     # The cheapest setting that seems good enough may miss on other queries: then the next one.
     for candidate in curve:
-        if candidate.recall < recall:
+        if candidate.recall < options.recall:
             continue
         params = model(**candidate.params)
         found = index.search_batch(held_out, k, params=params, n_threads=n_threads)
         reached = float(np.nanmean(recall_of(found, exact)))
         point = _point(params, reached, _times(index, held_out, k, params, n_runs=3))
         tried.append(point)
-        if reached >= recall and (p99_ms is None or point.p99_us <= 1000 * p99_ms):
+        in_time = options.p99_ms is None or point.p99_us <= 1000 * options.p99_ms
+        if reached >= options.recall and in_time:
             return Tuning(
                 layout=index.kind,
                 k=k,
@@ -238,10 +258,10 @@ def tune(
                 machine=describe_machine(),
                 n_queries=choosing.n_rows,
                 n_held_out=held_out.n_rows,
-                targets={str(recall): point},
+                targets={str(options.recall): point},
                 curve=curve,
             )
-    raise CheckFailedError(_failure(recall, p99_ms, tried, curve), hint=_HINT)
+    raise CheckFailedError(_failure(options, tried, curve), hint=_HINT)
 
 
 _HINT = (
@@ -250,8 +270,10 @@ _HINT = (
 )
 
 
-def _failure(recall: float, p99_ms: float | None, tried: list[Point], curve: list[Point]) -> str:
-    wanted = f"recall {recall}" + (f" and p99 {p99_ms} ms" if p99_ms is not None else "")
+def _failure(options: TuningOptions, tried: list[Point], curve: list[Point]) -> str:
+    wanted = f"recall {options.recall}"
+    if options.p99_ms is not None:
+        wanted += f" and p99 {options.p99_ms} ms"
     if not tried:
         best = max(curve, key=lambda p: p.recall)
         return f"No setting reaches {wanted}; the best has recall {best.recall:.4f}."
@@ -275,13 +297,9 @@ def _params_model(index: Tunable) -> type[Config]:
 
 
 def _measure_grid(
-    index: Tunable,
-    model: type[Config],
-    queries: SparseMatrix,
-    k: int,
-    n_threads: int | None,
-    on_setting: Callable[[int, int], None] | None,
+    index: Tunable, model: type[Config], queries: SparseMatrix, options: TuningOptions
 ) -> Iterator[Point]:
+    k, n_threads, on_setting = options.k, options.n_threads, options.on_setting
     exact = index.search_batch(
         queries, k, params=model.model_validate({"exact": True}), n_threads=n_threads
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from indexing.collection import Collection
 from indexing.collection_config import CollectionConfig
 from indexing.collection_copies import SNAPSHOT_FORMAT, restore, snapshot
+from indexing.tuning import Tuning, TuningOptions
 from lsr.core.artifact import read_manifest
 from lsr.core.config import load_config
 from lsr.core.errors import ConfigError
@@ -31,11 +32,7 @@ from serving.schemas_admin import (
     TuningStats,
     WriteStats,
 )
-from serving.sources import TuningOptions
 from serving.tasks import Task
-
-if TYPE_CHECKING:
-    from indexing.tuning import Tuning
 
 __all__ = [
     "collection_config",
@@ -185,7 +182,13 @@ def tune_index(engine: Engine, request: TuneRequest, task: Task) -> dict[str, An
         task.done = at
         task.check()
 
-    options = TuningOptions(request.recall, request.k, request.p99_ms, on_setting)
+    options = TuningOptions(
+        recall=request.recall,
+        k=request.k,
+        p99_ms=request.p99_ms,
+        n_threads=1,  # the service goes on answering meanwhile
+        on_setting=on_setting,
+    )
     tuned = tuning_stats(engine.source.tune(engine.queries.matrix(request.queries), options))
     task.done = task.total or 0
     return tuned.model_dump(mode="json") if tuned is not None else {}

@@ -15,10 +15,9 @@ from lsr.core.errors import LsrError
 from lsr.core.records import Document
 from lsr.core.sparse import SparseMatrix, SparseVector
 from serving.results import Found
-from serving.sources import TuningOptions
 
 if TYPE_CHECKING:
-    from indexing.tuning import Tuning
+    from indexing.tuning import Tuning, TuningOptions
 
 __all__ = ["CollectionSource"]
 
@@ -100,15 +99,7 @@ class CollectionSource:
         """Measure which parameters reach a recall now, keep it and return it."""
         from indexing.collection_tuning import tune_collection
 
-        return tune_collection(
-            self.collection,
-            queries,
-            recall=options.recall,
-            p99_ms=options.p99_ms,
-            k=options.k,
-            n_threads=1,
-            on_setting=options.on_setting,
-        )
+        return tune_collection(self.collection, queries, options)
 
     def search(
         self,

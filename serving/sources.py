@@ -5,8 +5,7 @@ A source knows documents by their identifiers. Rows, segments and heads stay beh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,26 +24,15 @@ from serving.hybrid import DenseHalf
 from serving.results import Found
 
 if TYPE_CHECKING:
-    from indexing.tuning import Tuning
+    from indexing.tuning import Tuning, TuningOptions
 
 __all__ = [
     "FolderSource",
     "Source",
-    "TuningOptions",
     "open_source",
     "overlap",
     "takes_writes",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class TuningOptions:
-    """What `Source.tune` is asked for; as in `indexing.tuning.tune`."""
-
-    recall: float
-    k: int
-    p99_ms: float | None
-    on_setting: Callable[[int, int], None]
 
 
 class Source(Protocol):
@@ -233,16 +221,7 @@ class FolderSource:
         """Measure which parameters reach a recall, keep it with the index and return it."""
         from indexing.tuning import save_tuning, tune
 
-        made = tune(
-            self._index,
-            queries,
-            recall=options.recall,
-            p99_ms=options.p99_ms,
-            k=options.k,
-            n_threads=1,
-            on_setting=options.on_setting,
-        )
-        return save_tuning(self.folder.path, made)
+        return save_tuning(self.folder.path, tune(self._index, queries, options))
 
     def search(
         self,

@@ -18,6 +18,7 @@ from indexing.collection_tuning import (
     tune_collection,
 )
 from indexing.config_seismic import SeismicParams
+from indexing.tuning import TuningOptions
 from lsr.core.config import load_config
 from lsr.core.errors import ArgumentError
 from lsr.core.records import Document
@@ -62,9 +63,8 @@ def test_what_is_stored_was_measured_on_held_out_queries(
     collection: Collection, queries: SparseMatrix
 ) -> None:
     told: list[tuple[int, int]] = []
-    made = tune_collection(
-        collection, queries, recall=0.9, seed=3, on_setting=lambda *at: told.append(at)
-    )
+    options = TuningOptions(recall=0.9, seed=3, on_setting=lambda *at: told.append(at))
+    made = tune_collection(collection, queries, options)
     assert told == [(at, 6) for at in range(6)]
     point = made.for_recall(0.9)
     params = SeismicParams(**point.params)
@@ -90,13 +90,13 @@ def test_a_collection_that_was_never_tuned(collection: Collection) -> None:
 def test_a_collection_that_has_changed_since(
     collection: Collection, queries: SparseMatrix, rng: np.random.Generator
 ) -> None:
-    tune_collection(collection, queries, recall=0.9)
+    tune_collection(collection, queries, TuningOptions(recall=0.9))
     add(collection, rng, 400)
     assert collection_params_for(collection, 0.9)
     add(collection, rng, 100)
     with pytest.raises(ArgumentError, match="with 450 documents and has 950 now"):
         collection_params_for(collection, 0.9)
-    tune_collection(collection, queries, recall=0.9)
+    tune_collection(collection, queries, TuningOptions(recall=0.9))
     assert collection_params_for(collection, 0.9)
     collection.delete([f"d{at}" for at in range(600)])
     with pytest.raises(ArgumentError, match="has 350 now"):
@@ -106,7 +106,7 @@ def test_a_collection_that_has_changed_since(
 def test_what_was_measured_goes_with_a_snapshot(
     collection: Collection, queries: SparseMatrix, tmp_path: Path
 ) -> None:
-    made = tune_collection(collection, queries, recall=0.9)
+    made = tune_collection(collection, queries, TuningOptions(recall=0.9))
     snapshot(collection.path, tmp_path / "copy")
     with restore(tmp_path / "copy", tmp_path / "again") as again:
         assert collection_tuning(again) == made
@@ -118,5 +118,5 @@ def test_a_tuning_that_is_stopped(collection: Collection, queries: SparseMatrix)
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        tune_collection(collection, queries, recall=0.9, on_setting=stop)
+        tune_collection(collection, queries, TuningOptions(recall=0.9, on_setting=stop))
     assert collection_tuning(collection) is None

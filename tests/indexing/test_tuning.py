@@ -18,7 +18,14 @@ from indexing.exact import ExactIndex
 from indexing.recall import recall_of
 from indexing.seismic import SeismicIndex
 from indexing.storage import IndexFolder
-from indexing.tuning import TUNING_NAME, load_queries, load_tuning, save_tuning, tune
+from indexing.tuning import (
+    TUNING_NAME,
+    TuningOptions,
+    load_queries,
+    load_tuning,
+    save_tuning,
+    tune,
+)
 from indexing.tuning_plot import plot_tuning
 from lsr.core.errors import (
     ArgumentError,
@@ -64,7 +71,7 @@ def test_recall_is_fair_to_ties() -> None:
 def test_stored_recall_is_that_of_the_held_out_queries(
     index: SeismicIndex, queries: SparseMatrix
 ) -> None:
-    tuned = tune(index, queries, recall=0.9, seed=3)
+    tuned = tune(index, queries, TuningOptions(recall=0.9, seed=3))
     point = tuned.for_recall(0.9)
     held_out = queries.take(np.random.default_rng(3).permutation(40)[20:])
     exact = index.search_batch(held_out, 10, params=SeismicParams(exact=True))
@@ -91,7 +98,7 @@ def test_the_clustered_grid_covers_what_the_index_has(
         index = ClusteredIndex.from_matrix(
             matrix, ClusteredLayout(wide_rows=wide_rows), n_threads=2
         )
-        tuned = tune(index, queries, recall=0.9)
+        tuned = tune(index, queries, TuningOptions(recall=0.9))
         tried = {point.params["max_wide_blocks"] for point in tuned.curve}
         default = ClusteredParams().max_wide_blocks
         assert (tried != {default}) == bool(wide_rows)
@@ -100,21 +107,23 @@ def test_the_clustered_grid_covers_what_the_index_has(
 
 def test_what_cannot_be_reached(index: SeismicIndex, queries: SparseMatrix) -> None:
     with pytest.raises(CheckFailedError, match=r"recall 0.9 and p99 1e-06 ms on held-out"):
-        tune(index, queries, recall=0.9, p99_ms=1e-6)
+        tune(index, queries, TuningOptions(recall=0.9, p99_ms=1e-6))
     pruned = SeismicIndex.from_matrix(
         index.forward.rows(0, 500), SeismicLayout(pruning=CapPruning(n_postings=2)), n_threads=1
     )
     with pytest.raises(CheckFailedError, match="the best has recall 0"):
-        tune(pruned, queries, recall=0.999)
+        tune(pruned, queries, TuningOptions(recall=0.999))
 
 
 def test_wrong_arguments(index: SeismicIndex, queries: SparseMatrix) -> None:
     with pytest.raises(ArgumentError, match="recall must be above 0"):
-        tune(index, queries, recall=1.5)
+        TuningOptions(recall=1.5)
+    with pytest.raises(ArgumentError, match="k must be"):
+        TuningOptions(recall=0.9, k=0)
     with pytest.raises(ArgumentError, match="at least 20 queries, got 3"):
-        tune(index, queries.rows(0, 3), recall=0.9)
+        tune(index, queries.rows(0, 3), TuningOptions(recall=0.9))
     with pytest.raises(ArgumentError, match="layout 'exact' has nothing to tune"):
-        tune(ExactIndex.from_matrix(queries), queries, recall=0.9)
+        tune(ExactIndex.from_matrix(queries), queries, TuningOptions(recall=0.9))
 
 
 @pytest.fixture
@@ -130,8 +139,8 @@ def test_search_for_a_target_recall(
     query = queries.row(0)
     with pytest.raises(ArgumentError, match="is not tuned"):
         folder.search(query, target_recall=0.8)
-    save_tuning(folder.path, tune(folder.index, queries, recall=0.8))
-    both = save_tuning(folder.path, tune(folder.index, queries, recall=0.95))
+    save_tuning(folder.path, tune(folder.index, queries, TuningOptions(recall=0.8)))
+    both = save_tuning(folder.path, tune(folder.index, queries, TuningOptions(recall=0.95)))
     assert set(both.targets) == {"0.8", "0.95"}
     params = folder.params_for(0.9)
     assert params == SeismicParams(**both.targets["0.95"].params)
@@ -156,7 +165,7 @@ def test_a_tuning_that_cannot_be_read(folder: IndexFolder) -> None:
 def test_tuning_of_another_layout(
     folder: IndexFolder, index: SeismicIndex, queries: SparseMatrix
 ) -> None:
-    tuned = tune(index, queries, recall=0.5).model_copy(update={"layout": "other"})
+    tuned = tune(index, queries, TuningOptions(recall=0.5)).model_copy(update={"layout": "other"})
     (folder.path / TUNING_NAME).write_text(tuned.model_dump_json())
     with pytest.raises(ArtifactCorruptedError, match="layout 'other'"):
         load_tuning(folder.path, layout="seismic")
@@ -173,7 +182,7 @@ def test_query_vectors_of_another_vocabulary(tmp_path: Path) -> None:
 
 def test_plot(index: SeismicIndex, queries: SparseMatrix, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    tuned = tune(index, queries, recall=0.5)
+    tuned = tune(index, queries, TuningOptions(recall=0.5))
     plot_tuning(tuned, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ArgumentError, match=r"Cannot draw a \.xyz file"):
