@@ -17,18 +17,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from timed import query_texts, report
 
 from eval.latency import measure_interleaved
 from indexing.storage import IndexFolder
 from lsr.core.errors import MissingDependencyError
-from lsr.core.manifest import describe_machine, source_commit
 from lsr.core.records import Document
 from lsr.encoders import load_encoder
 
@@ -43,17 +42,11 @@ def read_corpus(path: Path) -> Iterator[Document]:
             yield Document(str(record["_id"]), record["text"], record.get("title", ""))
 
 
-def read_queries(path: Path, n: int, seed: int) -> list[str]:
-    """Return `n` query texts drawn with the seed."""
-    with open(path, encoding="utf-8") as lines:
-        texts = [str(json.loads(line)["text"]) for line in lines]
-    return [texts[at] for at in np.random.default_rng(seed).permutation(len(texts))[:n]]
-
-
-def ours(index: Path, k: int, values: dict[str, Any] | None) -> Ask:
+def ours(index: Path, k: int, values: dict[str, Any] | None) -> Callable[[str], list[str]]:
     """Return our search, with parameters of the layout."""
     folder = IndexFolder.open(index)
-    assert folder.query_encoder_path is not None
+    if folder.query_encoder_path is None:
+        raise SystemExit(f"{index} has no query side.")
     encoder = load_encoder(folder.query_encoder_path)
     model = folder.index.params_model
     params = model.model_validate(values) if model is not None and values else None
@@ -134,35 +127,25 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    queries = read_queries(args.queries, args.n_queries, 7)
-    mine: dict[str, Ask] = {"lsr": ours(args.index, args.k, None)}
-    exact = ours(args.index, args.k, {"exact": True})
-    rivals: dict[str, Ask] = {}
+    queries = query_texts(args.queries, args.n_queries, 7)
+    mine, exact = ours(args.index, args.k, None), ours(args.index, args.k, {"exact": True})
+    systems: dict[str, Ask] = {"lsr": mine, "lsr, exact": exact}
     for name, make in (("bm25s", bm25s_search), ("Lucene BM25", lucene_search)):
         try:
-            rivals[name] = make(args.corpus, args.work, args.k)
+            systems[name] = make(args.corpus, args.work, args.k)
         except MissingDependencyError as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
-    systems = {**mine, "lsr, exact": exact, **rivals}
     latencies = measure_interleaved(
         {name: (lambda at, ask=ask: ask(queries[at])) for name, ask in systems.items()},
         len(queries),
         n_runs=args.runs,
         n_warmup=3,
     )
-    best = [exact(query) for query in queries]
-    report = {
-        "n_queries": len(queries),
-        "load": os.getloadavg()[0],
-        "recall": recall([mine["lsr"](query) for query in queries], best),  # type: ignore[misc]
-        "latencies": {name: latency.model_dump() for name, latency in latencies.items()},
-        "machine": describe_machine().model_dump(),
-        "commit": source_commit(),
-    }
-    print(json.dumps(report, indent=1), file=sys.stderr)
+    reached = recall([mine(query) for query in queries], [exact(query) for query in queries])
+    load = report(latencies, n_queries=len(queries), recall=reached)
     print(
         f"{len(queries)} queries, k = {args.k}, one thread; recall of lsr against exact "
-        f"{report['recall']:.3f}; load {report['load']:.1f}\n\n"
+        f"{reached:.3f}; load {load:.1f}\n\n"
         "| | p50 µs | p99 µs | lsr ÷ it, p50 | lsr exact ÷ it, p50 |\n|---|---|---|---|---|"
     )
     for name, latency in latencies.items():

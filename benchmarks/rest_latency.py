@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,20 +22,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import numpy as np
+from timed import query_texts, report
 
 from eval.latency import measure_interleaved
-from lsr.core.manifest import describe_machine, source_commit
 from serving.engine import Engine
 
 SERVE = "from lsr.cli import main; main()"
-
-
-def read_queries(path: Path, n: int, seed: int) -> list[str]:
-    """Return `n` query texts drawn with the seed."""
-    with open(path, encoding="utf-8") as lines:
-        texts = [str(json.loads(line)["text"]) for line in lines]
-    return [texts[at] for at in np.random.default_rng(seed).permutation(len(texts))[:n]]
 
 
 @contextmanager
@@ -87,7 +78,7 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
-    queries = read_queries(args.queries, args.n_queries, 7)
+    queries = query_texts(args.queries, args.n_queries, 7)
     engine = Engine.open(args.index)
     engine.warm_up()
     vectors = [engine.queries.vector(query) for query in queries]
@@ -106,18 +97,10 @@ def main() -> None:
         )
     kernel = latencies["kernel"].p50_us
     bound = 3 * kernel + 1000
-    report = {
-        "n_documents": engine.n_documents,
-        "load": os.getloadavg()[0],
-        "bound_us": bound,
-        "latencies": {name: latency.model_dump() for name, latency in latencies.items()},
-        "machine": describe_machine().model_dump(),
-        "commit": source_commit(),
-    }
-    print(json.dumps(report, indent=1), file=sys.stderr)
+    load = report(latencies, n_documents=engine.n_documents, bound_us=bound)
     print(
         f"{engine.n_documents:,} documents, {len(queries)} queries, k = {args.k}; "
-        f"3 x kernel + 1 ms = {bound:.0f} µs; load {report['load']:.1f}\n\n"
+        f"3 x kernel + 1 ms = {bound:.0f} µs; load {load:.1f}\n\n"
         "| | p50 µs | p95 µs | p99 µs |\n|---|---|---|---|"
     )
     for name, latency in latencies.items():

@@ -26,7 +26,6 @@ from serving.schemas_admin import (
     SegmentStats,
     SnapshotInfo,
     TaskBody,
-    TaskError,
     TunedTarget,
     TuneRequest,
     TuningStats,
@@ -196,20 +195,4 @@ def tune_index(engine: Engine, request: TuneRequest, task: Task) -> dict[str, An
 
 def task_body(task: Task) -> TaskBody:
     """Return the state of a task."""
-    error = task.error
-    return TaskBody(
-        id=task.id,
-        kind=task.kind,
-        index=task.index,
-        state=task.state,
-        done=task.done,
-        total=task.total,
-        unit=task.unit,
-        cancellable=task.cancellable,
-        trouble=task.trouble,
-        error=TaskError(code=error.code, message=error.message, hint=error.hint) if error else None,
-        result=task.result,
-        created=task.created,
-        started=task.started,
-        ended=task.ended,
-    )
+    return TaskBody.model_validate(task, from_attributes=True)

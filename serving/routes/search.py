@@ -95,14 +95,7 @@ async def get_search(
     request: Request,
 ) -> Response:
     """Return the best documents for a text; the same as POST with fewer options."""
-    body = SearchRequest(
-        query=parameters.q,
-        k=parameters.k,
-        offset=parameters.offset,
-        fields=parameters.fields,
-        explain=parameters.explain,
-        highlight=parameters.highlight,
-    )
+    body = SearchRequest(query=parameters.q, **parameters.model_dump(exclude={"q"}))
     return await _search(name, body, request)
 
 
