@@ -5,6 +5,7 @@
     manifest.json      kind "collection", vocabulary fingerprint, config, checksums
     vocabulary.json
     query_encoder/     the query side of the encoder, where there is one
+    dense_encoder/     the bi-encoder of the dense half, where there is one
     store.sqlite       documents, vectors, tombstones: the durable truth (`indexing.live_store`)
     segments/          sealed, memory-mapped, derived (`indexing.collection_segment`)
     writer.lock        held by the one process that writes
@@ -30,16 +31,18 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
+from indexing.collection_batches import Batch, CheckedRow, checked_rows, values_of
 from indexing.collection_config import CollectionConfig
 from indexing.collection_head import HeadRow
 from indexing.collection_keeper import CollectionKeeper
-from indexing.collection_reader import SEGMENTS_FOLDER
+from indexing.collection_reader import DENSE_ENCODER_FOLDER, SEGMENTS_FOLDER
 from indexing.collection_segment import Segment, SegmentView, build_segment
 from indexing.collection_view import CollectionView
-from indexing.filters_fields import FieldValues, field_values
+from indexing.dense_encoder import DenseTextEncoder
+from indexing.filters_fields import FieldValues
 from indexing.live_checks import file_digest, note_store, read_collection, require_store, sync
 from indexing.live_lock import LOCK_NAME, locked
-from indexing.live_rows import PreparedDocument, prepare
+from indexing.live_rows import Widths
 from indexing.live_store import STORE_NAME, create_store
 from indexing.storage import QUERY_ENCODER_FOLDER, layout_class
 from lsr.core.artifact import (
@@ -49,10 +52,10 @@ from lsr.core.artifact import (
     storage_errors,
 )
 from lsr.core.config import config_hash
-from lsr.core.errors import ArtifactExistsError, DataError, LsrError, StorageError
+from lsr.core.errors import ArgumentError, ArtifactExistsError, LsrError, StorageError
 from lsr.core.manifest import Manifest
 from lsr.core.records import Document
-from lsr.core.sparse import SparseMatrix, SparseVector
+from lsr.core.sparse import Float32Array, SparseMatrix, SparseVector
 from lsr.core.vocabulary import Vocabulary
 
 __all__ = ["COLLECTION_FORMAT", "Batch", "Collection", "UpsertResult"]
@@ -60,14 +63,7 @@ __all__ = ["COLLECTION_FORMAT", "Batch", "Collection", "UpsertResult"]
 logger = logging.getLogger(__name__)
 
 COLLECTION_FORMAT = 2
-
-
-class Batch(NamedTuple):
-    """Documents with their vectors and, where they were kept, the packed origins of these."""
-
-    documents: Sequence[Document]
-    vectors: SparseMatrix | Sequence[SparseVector]
-    origins: Sequence[bytes] | None = None
+MAX_DENSE_WIDTH = 65_536
 
 
 class UpsertResult(NamedTuple):
@@ -75,14 +71,6 @@ class UpsertResult(NamedTuple):
 
     n_added: int
     n_replaced: int
-
-
-class _CheckedRow(NamedTuple):
-    """A document that may be written."""
-
-    document: Document
-    vector: SparseVector
-    stored: PreparedDocument
 
 
 class Collection(CollectionKeeper):
@@ -103,6 +91,7 @@ class Collection(CollectionKeeper):
         idf: str,
         query_encoder: Path | None = None,
         document_encoder: Mapping[str, str] | None = None,
+        dense: DenseTextEncoder | int | None = None,
         background: bool = True,
         n_threads: int | None = None,
     ) -> Collection:
@@ -125,6 +114,9 @@ class Collection(CollectionKeeper):
         document_encoder : mapping, optional
             ``name`` and ``fingerprint`` of what a service encodes documents with; kept in the
             manifest.
+        dense : DenseTextEncoder or int, optional
+            Give it a dense half, for hybrid search: every document has a dense vector too. The
+            bi-encoder, copied; or the width of vectors that are made elsewhere.
         background, n_threads
             As in `open`.
 
@@ -140,6 +132,8 @@ class Collection(CollectionKeeper):
         layout_class(config.index.layout.kind)
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise ArtifactExistsError(f"{path} exists already.", hint="Choose another path.")
+        if isinstance(dense, int) and not 1 <= dense <= MAX_DENSE_WIDTH:
+            raise ArgumentError(f"A dense vector has 1 to {MAX_DENSE_WIDTH} numbers, got {dense}.")
         manifest = Manifest.new(
             "collection",
             COLLECTION_FORMAT,
@@ -149,6 +143,7 @@ class Collection(CollectionKeeper):
                 "encoder": encoder,
                 "idf": idf,
                 **({"document_encoder": dict(document_encoder)} if document_encoder else {}),
+                **({"dense": _described(dense)} if dense is not None else {}),
             },
             config=config.model_dump(mode="json"),
             config_hash=config_hash(config),
@@ -163,8 +158,11 @@ class Collection(CollectionKeeper):
                 vocabulary.save(temporary / "vocabulary.json")
                 if query_encoder is not None:
                     writer.copy_tree(QUERY_ENCODER_FOLDER, query_encoder)
+                if dense is not None and not isinstance(dense, int):
+                    dense.save(temporary / DENSE_ENCODER_FOLDER)
                 writer.finish(manifest)
-                create_store(temporary / STORE_NAME, file_digest(temporary / MANIFEST_NAME))
+                digest = file_digest(temporary / MANIFEST_NAME)
+                create_store(temporary / STORE_NAME, digest, dense=dense is not None)
                 note_store(temporary / STORE_NAME)
                 (temporary / SEGMENTS_FOLDER).mkdir()
                 (temporary / LOCK_NAME).touch()
@@ -207,7 +205,7 @@ class Collection(CollectionKeeper):
         manifest = read_collection(path, COLLECTION_FORMAT)
         with locked(path, exclusive=mode == "w") as lock:
             if lock is not None:
-                require_store(path / STORE_NAME, int(manifest.details["vocabulary_size"]))
+                require_store(path / STORE_NAME, Widths.of(manifest))
             handle = os.dup(lock) if lock is not None and mode == "w" else None
             try:
                 made = cls(path, manifest, lock=handle, background=background, n_threads=n_threads)
@@ -228,11 +226,13 @@ class Collection(CollectionKeeper):
         vectors: SparseMatrix | Sequence[SparseVector],
         *,
         origins: Sequence[bytes] | None = None,
+        dense: Float32Array | Sequence[Float32Array] | None = None,
     ) -> UpsertResult:
         """Add documents, or replace those of the same id: all of them, durably, or none.
 
         They are searchable when the call returns. Of two with one id the later counts. `origins`
-        are the packed origins (`lsr.core.origins`) of each vector, empty where there are none.
+        are the packed origins (`lsr.core.origins`) of each vector, empty where there are none;
+        `dense` are the dense vectors, which a collection with a dense half needs.
 
         Raises
         ------
@@ -241,7 +241,7 @@ class Collection(CollectionKeeper):
         StorageError
             If the disk is full or refuses: nothing was written.
         """
-        (result,) = self.upsert_groups([Batch(documents, vectors, origins)])
+        (result,) = self.upsert_groups([Batch(documents, vectors, origins, dense)])
         if isinstance(result, LsrError):
             raise result
         return result
@@ -259,11 +259,11 @@ class Collection(CollectionKeeper):
             If the disk is full or refuses: nothing of any group was written.
         """
         results: list[UpsertResult | LsrError] = []
-        checked: list[tuple[int, list[_CheckedRow]]] = []
+        checked: list[tuple[int, list[CheckedRow]]] = []
         for at, group in enumerate(groups):
             results.append(UpsertResult(0, 0))
             try:
-                checked.append((at, self._checked(*group)))
+                checked.append((at, checked_rows(group, self.widths)))
             except LsrError as error:
                 results[at] = error
         with self._writing:
@@ -271,10 +271,10 @@ class Collection(CollectionKeeper):
             self._require_room()
             view = self._view
             new: dict[str, str] = {}
-            planned: list[tuple[int, list[_CheckedRow], list[FieldValues]]] = []
+            planned: list[tuple[int, list[CheckedRow], list[FieldValues]]] = []
             for at, rows in checked:
                 try:
-                    values, mine = _values(rows, {**view.types, **new})
+                    values, mine = values_of(rows, {**view.types, **new})
                 except LsrError as error:
                     results[at] = error
                 else:
@@ -289,10 +289,7 @@ class Collection(CollectionKeeper):
                     replaced = transaction.remove([row.document.doc_id for row in rows])
                     first = transaction.next.next_number
                     transaction.insert((row.stored for row in rows), first)
-                    added += [
-                        HeadRow(first + i, row.document.doc_id, values[i], row.vector)
-                        for i, row in enumerate(rows)
-                    ]
+                    added += [row.numbered(first + i, values[i]) for i, row in enumerate(rows)]
                     dead.update(replaced)
                     results[at] = UpsertResult(len(rows) - len(replaced), len(replaced))
                 transaction.add_fields(new)
@@ -311,33 +308,6 @@ class Collection(CollectionKeeper):
             )
         self._call_maintenance()
         return results
-
-    def _checked(
-        self,
-        documents: Sequence[Document],
-        vectors: SparseMatrix | Sequence[SparseVector],
-        origins: Sequence[bytes] | None,
-    ) -> list[_CheckedRow]:
-        """Return the rows of a write in stored form; of two with one id the later."""
-        if len(vectors) != len(documents):
-            raise DataError(f"{len(documents)} documents but {len(vectors)} vectors.")
-        if origins is not None and len(origins) != len(documents):
-            raise DataError(f"{len(documents)} documents but {len(origins)} origins.")
-        if not isinstance(vectors, SparseMatrix):
-            vectors = SparseMatrix.from_rows(vectors, self.vocabulary_size)
-        if vectors.size != self.vocabulary_size:
-            raise DataError(
-                f"The vectors have {vectors.size} columns, the collection {self.vocabulary_size}."
-            )
-        vectors.check()
-        last = {document.doc_id: at for at, document in enumerate(documents)}
-        rows = []
-        for at in sorted(last.values()):
-            vector = vectors.row(at)
-            of_row = origins[at] if origins is not None else b""
-            stored = prepare(documents[at], vector, of_row)
-            rows.append(_CheckedRow(documents[at], vector, stored))
-        return rows
 
     def delete(self, doc_ids: Iterable[str]) -> int:
         """Delete the documents of those ids that live; return how many.
@@ -387,22 +357,16 @@ class Collection(CollectionKeeper):
         """
         added = replaced = 0
         for batch in batches:
-            documents, vectors, origins = Batch(*batch)
-            result = self._load_batch(documents, vectors, origins)
+            result = self._load_batch(Batch(*batch))
             added += result.n_added
             replaced += result.n_replaced
             if on_batch is not None:
-                on_batch(len(documents))
+                on_batch(len(batch[0]))
             self._call_maintenance()
         return UpsertResult(added, replaced)
 
-    def _load_batch(
-        self,
-        documents: Sequence[Document],
-        vectors: SparseMatrix | Sequence[SparseVector],
-        origins: Sequence[bytes] | None,
-    ) -> UpsertResult:
-        rows = self._checked(documents, vectors, origins)
+    def _load_batch(self, batch: Batch) -> UpsertResult:
+        rows = checked_rows(batch, self.widths)
         with self._maintaining:
             # Segments lie in number order: what is in the head comes before the batch.
             while True:
@@ -412,16 +376,13 @@ class Collection(CollectionKeeper):
                     if view.head.last_number <= view.sealed:
                         first, values, types = self._reserve(rows, view)
                         break
-            segment_rows = (
-                HeadRow(first + at, row.document.doc_id, values[at], row.vector)
-                for at, row in enumerate(rows)
-            )
+            segment_rows = (row.numbered(first + at, values[at]) for at, row in enumerate(rows))
             made = build_segment(
                 self._segments_folder,
                 segment_rows,
                 self.config,
                 types,
-                vocabulary_size=self.vocabulary_size,
+                widths=self.widths,
                 n_threads=self._n_threads,
             )
             if made is None:
@@ -446,10 +407,10 @@ class Collection(CollectionKeeper):
         return UpsertResult(len(rows) - len(dead), len(dead))
 
     def _reserve(
-        self, rows: Sequence[_CheckedRow], view: CollectionView
+        self, rows: Sequence[CheckedRow], view: CollectionView
     ) -> tuple[int, list[FieldValues], Mapping[str, str]]:
         """Take numbers for `rows` and fix the types of their new fields, in one transaction."""
-        values, new = _values(rows, view.types)
+        values, new = values_of(rows, view.types)
         with self._store.write() as transaction:
             first = transaction.next.next_number
             transaction.reserve(first + len(rows))
@@ -495,10 +456,8 @@ class Collection(CollectionKeeper):
             os.close(lock)
 
 
-def _values(
-    rows: Sequence[_CheckedRow], types: Mapping[str, str]
-) -> tuple[list[FieldValues], dict[str, str]]:
-    """Return the metadata of rows in comparable form, and the types of their new fields."""
-    new: dict[str, str] = {}
-    values = [field_values(row.document.doc_id, row.document.metadata, types, new) for row in rows]
-    return values, new
+def _described(dense: DenseTextEncoder | int) -> dict[str, Any]:
+    """Return what the manifest keeps of a dense half."""
+    if isinstance(dense, int):
+        return {"width": dense, "encoder": None, "fingerprint": None}
+    return {"width": dense.width, "encoder": dense.name, "fingerprint": dense.fingerprint}

@@ -32,7 +32,7 @@ from indexing.live_checks import (
     sync,
 )
 from indexing.live_lock import locked
-from indexing.live_rows import SegmentRow
+from indexing.live_rows import SegmentRow, Widths
 from indexing.live_store import STORE_NAME, LiveStore
 from indexing.tuning import TUNING_NAME
 from lsr.core.artifact import (
@@ -91,16 +91,16 @@ def snapshot(path: Path, out: Path, *, overwrite: bool = False) -> dict[str, Any
         for name in (MANIFEST_NAME, *base.files, *measured):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path / name, target / name)
-        manifest.details.update(_copy_state(path, target, int(base.details["vocabulary_size"])))
+        manifest.details.update(_copy_state(path, target, Widths.of(base)))
     return {
         **{name: manifest.details[name] for name in ("generation", "n_documents")},
         "bytes": sum(file.stat().st_size for file in Path(out).rglob("*") if file.is_file()),
     }
 
 
-def _copy_state(path: Path, target: Path, vocabulary_size: int) -> dict[str, int]:
+def _copy_state(path: Path, target: Path, widths: Widths) -> dict[str, int]:
     """Copy the store and its segments, all of one generation."""
-    store = LiveStore(path / STORE_NAME, vocabulary_size, writable=False)
+    store = LiveStore(path / STORE_NAME, widths, writable=False)
     try:
         for attempt in range(_ATTEMPTS):
             with store.read() as look:
@@ -172,7 +172,7 @@ def restore(source: Path, out: Path) -> Collection:
 def _note_copies(path: Path) -> None:
     """Note the stamps of the copied files, whose checksums were just checked."""
     manifest = read_manifest(path, kind="collection", format_version=COLLECTION_FORMAT)
-    store = LiveStore(path / STORE_NAME, int(manifest.details["vocabulary_size"]), writable=True)
+    store = LiveStore(path / STORE_NAME, Widths.of(manifest), writable=True)
     try:
         with store.write() as transaction:
             for row in transaction.segments():
@@ -196,21 +196,21 @@ def verify(path: Path) -> list[str]:
     except ArtifactCorruptedError as error:
         return [error.message]
     problems: list[str] = []
-    size = int(manifest.details["vocabulary_size"])
+    widths = Widths.of(manifest)
     with locked(path, exclusive=False) as lock:
         try:
             if lock is not None:
                 check_log(path / STORE_NAME)
         except LsrError as error:
             return [*problems, error.message]
-        problems += check_store(path / STORE_NAME, size)
+        problems += check_store(path / STORE_NAME, widths)
         if problems:
             return problems
-        return _verify_segments(path, size)
+        return _verify_segments(path, widths)
 
 
-def _verify_segments(path: Path, size: int) -> list[str]:
-    store = LiveStore(path / STORE_NAME, size, writable=False)
+def _verify_segments(path: Path, widths: Widths) -> list[str]:
+    store = LiveStore(path / STORE_NAME, widths, writable=False)
     try:
         with store.read() as look:
             rows = look.segments()
@@ -258,14 +258,14 @@ def repair(path: Path, *, everything: bool = False) -> Repairs:
     """
     path = Path(path)
     manifest = read_collection(path, COLLECTION_FORMAT)
-    size = int(manifest.details["vocabulary_size"])
+    widths = Widths.of(manifest)
     with locked(path, exclusive=True):
         check_log(path / STORE_NAME)
-        problems = check_store(path / STORE_NAME, size)
+        problems = check_store(path / STORE_NAME, widths)
         if problems:
             logger.info("The store is damaged (%s); its indexes are made again.", problems[0])
             _reindex(path / STORE_NAME)
-            left = check_store(path / STORE_NAME, size, derived=False)
+            left = check_store(path / STORE_NAME, widths, derived=False)
             if left:
                 raise ArtifactCorruptedError(
                     f"{path / STORE_NAME} is damaged: {'; '.join(left[:5])}.",
@@ -276,9 +276,9 @@ def repair(path: Path, *, everything: bool = False) -> Repairs:
 
 def _rebuild(path: Path, manifest: Manifest, *, everything: bool, problems: list[str]) -> Repairs:
     config = CollectionConfig.model_validate(manifest.config)
-    size = int(manifest.details["vocabulary_size"])
+    widths = Widths.of(manifest)
     folder = path / SEGMENTS_FOLDER
-    store = LiveStore(path / STORE_NAME, size, writable=True)
+    store = LiveStore(path / STORE_NAME, widths, writable=True)
     try:
         with store.read() as look:
             types = {**config.fields, **look.fields()}
@@ -297,7 +297,7 @@ def _rebuild(path: Path, manifest: Manifest, *, everything: bool, problems: list
             ranges = [(row.first, row.last, [row.name]) for row in rows if found[row.name]]
         rebuilt = []
         for first, end, old in ranges:
-            row = build_range(store, folder, first, end, config, types, vocabulary_size=size)
+            row = build_range(store, folder, first, end, config, types, widths=widths)
             segment = Segment.open(folder / row.name, row) if row is not None else None
             replace_range(store, old, segment, first, end)
             rebuilt += old or ([row.name] if row is not None else [])

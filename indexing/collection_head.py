@@ -19,6 +19,7 @@ import numpy as np
 
 from indexing import kernels
 from indexing.base import SearchResult
+from indexing.dense_flat import nearest_rows
 from indexing.exact import ExactIndex
 from indexing.filters import all_rows, clear_rows, contains, count_rows
 from indexing.filters_columns import Columns, columns_of
@@ -34,7 +35,7 @@ from lsr.core.sparse import (
     vstack,
 )
 
-__all__ = ["TAIL", "DenseQuery", "Head", "HeadRow", "Part", "best_rows"]
+__all__ = ["TAIL", "Head", "HeadRow", "Part", "ScatteredQuery", "best_rows"]
 
 TAIL = 256
 # A part lives for seconds: filters beyond these are evaluated each time.
@@ -49,6 +50,19 @@ class HeadRow:
     doc_id: str
     fields: FieldValues
     vector: SparseVector
+    dense: Float32Array | None = None
+
+
+class DenseRows:
+    """The dense vectors of some rows, made one array when the first search asks for it."""
+
+    def __init__(self, rows: Sequence[Float32Array]) -> None:
+        self._rows = rows
+
+    @cached_property
+    def array(self) -> Float32Array:
+        """Row by row, in C order."""
+        return np.stack(self._rows)
 
 
 @dataclass(frozen=True)
@@ -64,10 +78,11 @@ class Part:
     matrix: SparseMatrix
     index: ExactIndex | None
     columns: Columns | None
+    dense: DenseRows | None = None
     cache: dict[str, UInt64Array] = field(default_factory=dict, compare=False)
 
     def search(
-        self, query: SparseVector, k: int, allowed: UInt64Array, dense: DenseQuery
+        self, query: SparseVector, k: int, allowed: UInt64Array, scattered: ScatteredQuery
     ) -> SearchResult:
         """Return the best rows among the allowed."""
         if self.index is not None:
@@ -77,12 +92,19 @@ class Part:
             read_only(self.matrix.indptr),
             read_only(self.matrix.terms),
             read_only(self.matrix.weights),
-            dense.weights,
+            scattered.weights,
             scores,
         )
         rows = np.arange(len(scores), dtype=np.int64)
         kept = contains(allowed, rows)
         return best_rows(rows[kept], scores[kept], k)
+
+    def nearest(self, query: Float32Array, k: int, allowed: UInt64Array) -> SearchResult:
+        """Return the best rows among the allowed by their dense vectors."""
+        assert self.dense is not None, "asked only where there is a dense half"
+        return nearest_rows(
+            self.dense.array, query, k, allowed=allowed, n_allowed=count_rows(allowed)
+        )
 
     def doc_id(self, row: int) -> str:
         """Return the id of a row's document."""
@@ -105,7 +127,7 @@ class Part:
         return np.packbits(bits, bitorder="little").view("<u8").astype(np.uint64)
 
 
-class DenseQuery:
+class ScatteredQuery:
     """A query with a weight for every term, made when the first tail asks for it.
 
     Parameters
@@ -146,6 +168,7 @@ def _part(
     if matrix is None:
         matrix = SparseMatrix.from_rows([row.vector for row in rows], size)
     big = len(rows) >= TAIL
+    dense = [row.dense for row in rows if row.dense is not None]
     return Part(
         rows=tuple(rows),
         numbers=np.array([row.number for row in rows], dtype=np.int64),
@@ -153,6 +176,7 @@ def _part(
         matrix=matrix,
         index=ExactIndex.from_matrix(matrix, n_threads=1) if big else None,
         columns=columns_of((row.fields for row in rows), types) if big else None,
+        dense=DenseRows(dense) if dense else None,
     )
 
 

@@ -116,7 +116,7 @@ class CollectionKeeper(CollectionReader):
             last,
             self.config,
             self._view.types,
-            vocabulary_size=self.vocabulary_size,
+            widths=self.widths,
             n_threads=self._n_threads,
         )
         segment = Segment.open(self._segments_folder / row.name, row) if row is not None else None

@@ -17,7 +17,7 @@ from indexing.collection_config import CollectionConfig
 from indexing.collection_head import HeadRow
 from indexing.collection_segment import Segment, SegmentView, build_segment, remove_unused
 from indexing.filters_fields import field_values
-from indexing.live_rows import SegmentRow
+from indexing.live_rows import SegmentRow, Widths
 from indexing.live_store import LiveStore
 from indexing.live_transactions import ReadTransaction
 from lsr.core.errors import ArtifactCorruptedError
@@ -85,7 +85,7 @@ def head_rows(
     ArtifactCorruptedError
         If a stored document breaks the types of the stored fields.
     """
-    for number, doc_id, metadata, vector in look.rows(first, last):
+    for number, doc_id, metadata, vector, dense in look.rows(first, last):
         new: dict[str, str] = {}
         fields = field_values(doc_id, metadata, types, new)
         if new:
@@ -93,7 +93,7 @@ def head_rows(
                 f"Document {doc_id!r} has fields that the store does not know: {sorted(new)}.",
                 hint="Restore the collection from a snapshot.",
             )
-        yield HeadRow(number, doc_id, fields, vector)
+        yield HeadRow(number, doc_id, fields, vector, dense)
 
 
 def build_range(
@@ -104,7 +104,7 @@ def build_range(
     config: CollectionConfig,
     types: Mapping[str, str],
     *,
-    vocabulary_size: int,
+    widths: Widths,
     n_threads: int | None = None,
 ) -> SegmentRow | None:
     """Build the segment of the live documents from `first` to `last`; None where there are none."""
@@ -115,9 +115,7 @@ def build_range(
             yield from head_rows(look, first, last, types)
 
     started = time.perf_counter()
-    row = build_segment(
-        folder, rows(), config, types, vocabulary_size=vocabulary_size, n_threads=n_threads
-    )
+    row = build_segment(folder, rows(), config, types, widths=widths, n_threads=n_threads)
     if row is None:
         return None
     logger.info(

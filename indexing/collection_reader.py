@@ -20,13 +20,15 @@ from indexing.collection_head import Head
 from indexing.collection_maintenance import head_rows
 from indexing.collection_segment import Segment, SegmentView
 from indexing.collection_view import CollectionResult, CollectionView
+from indexing.dense_flat import check_dense
 from indexing.explain import Absence, Explanation, explain_vectors, filtered_out, judge
 from indexing.filters_fields import field_values
 from indexing.filters_language import matches
+from indexing.live_rows import Widths
 from indexing.live_store import STORE_NAME, LiveStore
 from indexing.live_transactions import ReadTransaction
 from indexing.storage import QUERY_ENCODER_FOLDER, layout_class
-from indexing.threads import resolve_threads, run_parallel
+from indexing.threads import gather
 from lsr.core.errors import (
     ArgumentError,
     ArtifactCorruptedError,
@@ -36,12 +38,13 @@ from lsr.core.errors import (
 from lsr.core.manifest import Manifest
 from lsr.core.origins import Origins
 from lsr.core.records import Document
-from lsr.core.sparse import Int32Array, SparseMatrix, SparseVector
+from lsr.core.sparse import Float32Array, Int32Array, SparseMatrix, SparseVector
 from lsr.core.vocabulary import Vocabulary
 
-__all__ = ["SEGMENTS_FOLDER", "CollectionReader"]
+__all__ = ["DENSE_ENCODER_FOLDER", "SEGMENTS_FOLDER", "CollectionReader"]
 
 SEGMENTS_FOLDER = "segments"
+DENSE_ENCODER_FOLDER = "dense_encoder"
 T = TypeVar("T")
 _LARGEST = 2**63 - 1
 
@@ -53,9 +56,12 @@ class CollectionReader:
     ----------
     path : Path
     manifest : Manifest
-        ``details`` holds ``vocabulary_size``, ``vocabulary_fingerprint``, ``encoder``, ``idf``.
+        ``details`` holds ``vocabulary_size``, ``vocabulary_fingerprint``, ``encoder``, ``idf``,
+        and ``dense`` where there is a dense half: ``width``, ``encoder``, ``fingerprint``.
     config : CollectionConfig
     vocabulary : Vocabulary
+    widths : Widths
+        Of the vectors, sparse and dense.
     writable : bool
     """
 
@@ -64,9 +70,10 @@ class CollectionReader:
         self.manifest = manifest
         self.config = CollectionConfig.model_validate(manifest.config)
         self.vocabulary = Vocabulary.load(path / "vocabulary.json")
+        self.widths = Widths.of(manifest)
         self.writable = writable
         self._segments_folder = path / SEGMENTS_FOLDER
-        self._store = LiveStore(path / STORE_NAME, len(self.vocabulary), writable=writable)
+        self._store = LiveStore(path / STORE_NAME, self.widths, writable=writable)
         self._refreshing = Lock()
         self._version = -1
         self._trouble: Exception | None = None
@@ -214,6 +221,51 @@ class CollectionReader:
         assert result is not None, "store and view were in step"
         return result
 
+    def search_both(
+        self,
+        query: SparseVector,
+        dense: Float32Array,
+        k: int = 10,
+        *,
+        params: Any | None = None,
+        filter: Any | None = None,
+    ) -> tuple[CollectionResult, CollectionResult]:
+        """Return the best `k` documents by their sparse and by their dense vectors.
+
+        Both are of one generation, so what one of them finds the other could have found. The
+        second has `k` documents whenever so many pass, negative scores among them.
+
+        Parameters
+        ----------
+        dense : float32, shape (width,)
+            The query for the dense half; the others are as for `search`.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no dense half; else as `search`.
+        DataError
+            If `dense` has another width, or values that are not finite.
+        MissingDependencyError
+            If faiss is not installed.
+        """
+        (near,) = self.check_dense_queries([dense])
+        view = self.view()
+        self._check_params(params)
+        return (
+            view.search(query, k, params=params, filter=filter),
+            view.nearest(near, k, filter=filter),
+        )
+
+    def check_dense_queries(self, queries: Sequence[Float32Array] | Float32Array) -> Float32Array:
+        """Return the queries for the dense half, one a row; raises as `search_both` does."""
+        if not self.widths.dense:
+            raise ArgumentError(
+                f"The collection {self.path.name!r} has no dense half.",
+                hint="A new collection can have one: lsr index create --dense MODEL.",
+            )
+        return check_dense(queries, self.widths.dense, ["the query"] * len(queries))
+
     def _check_params(self, params: Any | None) -> None:
         """Check parameters here too: there may be no segment to do it."""
         layout = self.config.index.layout.kind
@@ -237,13 +289,34 @@ class CollectionReader:
         """Return the best `k` documents of every query, all of one generation."""
         view = self.view()
         self._check_params(params)
-        found: list[CollectionResult | None] = [None] * queries.n_rows
 
-        def run(at: int) -> None:
-            found[at] = view.search(queries.row(at), k, params=params, filter=filter)
+        def run(at: int) -> CollectionResult:
+            return view.search(queries.row(at), k, params=params, filter=filter)
 
-        run_parallel(run, queries.n_rows, resolve_threads(n_threads))
-        return [result for result in found if result is not None]
+        return gather(run, queries.n_rows, n_threads)
+
+    def search_both_batch(
+        self,
+        queries: SparseMatrix,
+        dense: Float32Array,
+        k: int = 10,
+        *,
+        params: Any | None = None,
+        filter: Any | None = None,
+        n_threads: int | None = None,
+    ) -> list[tuple[CollectionResult, CollectionResult]]:
+        """Return what `search_both` returns for every query, all of one generation."""
+        near = self.check_dense_queries(dense)
+        view = self.view()
+        self._check_params(params)
+
+        def run(at: int) -> tuple[CollectionResult, CollectionResult]:
+            return (
+                view.search(queries.row(at), k, params=params, filter=filter),
+                view.nearest(near[at], k, filter=filter),
+            )
+
+        return gather(run, queries.n_rows, n_threads)
 
     def document(self, doc_id: str) -> Document:
         """Return a document.
@@ -287,6 +360,22 @@ class CollectionReader:
         """
         with self._store.read() as look:
             vector = look.vector(self._number(look, doc_id))
+        assert vector is not None, "documents and vectors change in one transaction"
+        return vector
+
+    def dense_vector(self, doc_id: str) -> Float32Array:
+        """Return a document's dense vector as it was written.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no dense half.
+        DocumentNotFoundError
+            If none of this id lives.
+        """
+        self.check_dense_queries([])
+        with self._store.read() as look:
+            vector = look.dense_vector(self._number(look, doc_id))
         assert vector is not None, "documents and vectors change in one transaction"
         return vector
 
@@ -368,6 +457,12 @@ class CollectionReader:
     def query_encoder_path(self) -> Path | None:
         """Folder of the query side, or None where there is none."""
         path = self.path / QUERY_ENCODER_FOLDER
+        return path if path.is_dir() else None
+
+    @property
+    def dense_encoder_path(self) -> Path | None:
+        """Folder of the dense half's bi-encoder, or None where there is none."""
+        path = self.path / DENSE_ENCODER_FOLDER
         return path if path.is_dir() else None
 
     def __len__(self) -> int:

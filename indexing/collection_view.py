@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from indexing.base import SearchResult, check_k, check_query
-from indexing.collection_head import DenseQuery, Head
-from indexing.collection_segment import SegmentView
+from indexing.collection_head import Head, Part, ScatteredQuery
+from indexing.collection_segment import Passing, SegmentView
 from indexing.filters import all_rows, count_rows, rows_of
 from indexing.filters_language import Test, bind, filter_key, parse_filter
 from lsr.core.records import Document
@@ -37,7 +37,7 @@ class CollectionResult:
         ``m <= k``, best first; a number names this version of the document.
     doc_ids : list of str
     scores : float32, shape (m,)
-        All greater than 0.
+        All greater than 0, but for those of dense vectors.
     documents : list of Document, optional
         Where they were asked for.
     """
@@ -117,8 +117,35 @@ class CollectionView:
         """Return the best `k` documents; raises as `Collection.search` does."""
         check_k(k)
         check_query(query, self.vocabulary_size)
+        scattered = ScatteredQuery(query)
+        return self._best(
+            k,
+            filter,
+            lambda view, passing: view.search(query, k, params, passing),
+            lambda part, allowed: part.search(query, k, allowed, scattered),
+        )
+
+    def nearest(
+        self, query: Float32Array, k: int = 10, *, filter: Any | None = None
+    ) -> CollectionResult:
+        """Return the best `k` documents by their dense vectors, which the collection has."""
+        check_k(k)
+        return self._best(
+            k,
+            filter,
+            lambda view, passing: view.nearest(query, k, passing),
+            lambda part, allowed: part.nearest(query, k, allowed),
+        )
+
+    def _best(
+        self,
+        k: int,
+        filter: Any | None,
+        of_segment: Callable[[SegmentView, Passing | None], SearchResult],
+        of_part: Callable[[Part, UInt64Array], SearchResult],
+    ) -> CollectionResult:
+        """Return the best of what every segment and every part of the head gives."""
         test = self.bound(filter)
-        dense = DenseQuery(query)
         numbers: list[Int64Array] = []
         found: list[SearchResult] = []
         ids: list[Callable[[int], str]] = []
@@ -126,12 +153,12 @@ class CollectionView:
             if not view.n_alive:
                 continue
             passing = view.segment.passing(*test) if test is not None else None
-            found.append(view.search(query, k, params, passing))
+            found.append(of_segment(view, passing))
             numbers.append(view.segment.numbers[found[-1].rows])
             ids.append(view.segment.doc_ids.__getitem__)
         for part in self.head.parts:
             allowed = part.alive & part.passing(*test) if test is not None else part.alive
-            found.append(part.search(query, k, allowed, dense))
+            found.append(of_part(part, allowed))
             numbers.append(part.numbers[found[-1].rows])
             ids.append(part.doc_id)
         if not found:

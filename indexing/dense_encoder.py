@@ -41,6 +41,10 @@ class DenseTextEncoder(Protocol):
     def fingerprint(self) -> str:
         """Hash over everything that decides its vectors."""
 
+    @property
+    def width(self) -> int:
+        """How many numbers a vector has."""
+
     def encode(
         self,
         texts: Sequence[str],
@@ -100,6 +104,16 @@ class DenseEncoder:
                 while chunk := stream.read(1 << 22):
                     digest.update(chunk)
         return digest.hexdigest()
+
+    @cached_property
+    def width(self) -> int:
+        """How many numbers a vector has."""
+        config = _read_json(self.path / "config.json")
+        # Families of models have a name each for it.
+        for name in ("hidden_size", "d_model", "dim"):
+            if isinstance(config.get(name), int):
+                return int(config[name])
+        raise ModelFormatError(f"{self.path / 'config.json'} does not say how wide the model is.")
 
     def _files(self) -> Iterator[Path]:
         for file in sorted(self.path.rglob("*")):

@@ -25,6 +25,7 @@ import numpy as np
 
 from indexing.jit import read_only
 from indexing.kernels import log_sum
+from indexing.live_rows import Widths
 from indexing.live_store import STORE_NAME, LiveStore
 from lsr.core.artifact import (
     MANIFEST_NAME,
@@ -108,7 +109,8 @@ def read_collection(path: Path, format_version: int) -> Manifest:
     hint = "Restore the collection from a snapshot (lsr index restore)."
     if not (path / STORE_NAME).is_file():
         raise ArtifactNotFoundError(f"No database at {path / STORE_NAME}.", hint=hint)
-    store = LiveStore(path / STORE_NAME, 1, writable=False)
+    # The manifest is not believed yet; its checksum needs no widths.
+    store = LiveStore(path / STORE_NAME, Widths(1), writable=False)
     try:
         with store.read() as look:
             digest = look.manifest_sha256()
@@ -130,7 +132,7 @@ def note_store(path: Path) -> None:
     write_text_atomic(path.with_name(STAMP_NAME), json.dumps(_stamp(path)))
 
 
-def require_store(path: Path, vocabulary_size: int) -> None:
+def require_store(path: Path, widths: Widths) -> None:
     """Check the database at `path`, which nobody writes to, before it is opened.
 
     Raises
@@ -151,7 +153,7 @@ def require_store(path: Path, vocabulary_size: int) -> None:
         noted = None
     if noted == _stamp(path):
         return
-    problems = check_store(path, vocabulary_size)
+    problems = check_store(path, widths)
     if problems:
         raise ArtifactCorruptedError(
             f"{path} is damaged: {'; '.join(problems[:5])}.",
@@ -159,12 +161,12 @@ def require_store(path: Path, vocabulary_size: int) -> None:
         )
 
 
-def check_store(path: Path, vocabulary_size: int, *, derived: bool = True) -> list[str]:
+def check_store(path: Path, widths: Widths, *, derived: bool = True) -> list[str]:
     """Read the whole database; return one line for every problem.
 
     Without `derived` the rows of segments, which can be made again, are left out.
     """
-    store = LiveStore(path, vocabulary_size, writable=False)
+    store = LiveStore(path, widths, writable=False)
     try:
         with store.read() as look:
             problems = [
@@ -176,11 +178,10 @@ def check_store(path: Path, vocabulary_size: int, *, derived: bool = True) -> li
                 return problems
             state = look.state()
             n_documents = sum(1 for _ in look.rows(0, state.next_number - 1))
-            documents_sum, vectors_sum = look.connection.execute(
-                "SELECT (SELECT IFNULL(SUM(crc), 0) FROM documents), "
-                "(SELECT IFNULL(SUM(crc), 0) FROM vectors)"
+            (documents_sum,) = look.connection.execute(
+                "SELECT IFNULL(SUM(crc), 0) FROM documents"
             ).fetchone()
-            seen = (n_documents, documents_sum, vectors_sum)
+            seen = (n_documents, documents_sum, look.vectors_sum())
             if seen != (state.n_documents, state.documents_sum, state.vectors_sum):
                 problems.append(
                     f"{n_documents} documents, the counters say {state.n_documents}, "

@@ -11,21 +11,36 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lsr.core.errors import DataError
+from lsr.core.manifest import Manifest
 from lsr.core.origins import Origins
 from lsr.core.records import Document
-from lsr.core.sparse import SparseVector
+from lsr.core.sparse import Float32Array, SparseVector
 
 __all__ = [
     "LiveRow",
     "PreparedDocument",
     "SegmentRow",
     "StoreState",
+    "Widths",
     "checksum",
     "document_checksum",
     "prepare",
     "row_checksum",
     "term_dtype",
 ]
+
+
+class Widths(NamedTuple):
+    """How many columns the vectors of a collection have; `dense` is 0 without a dense half."""
+
+    sparse: int
+    dense: int = 0
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Widths:
+        """Return what a collection's manifest says."""
+        half = manifest.details.get("dense")
+        return cls(int(manifest.details["vocabulary_size"]), int(half["width"]) if half else 0)
 
 
 class SegmentRow(NamedTuple):
@@ -74,6 +89,7 @@ class LiveRow(NamedTuple):
     doc_id: str
     metadata: dict[str, Any]
     vector: SparseVector
+    dense: Float32Array | None
 
 
 class PreparedDocument(NamedTuple):
@@ -85,6 +101,7 @@ class PreparedDocument(NamedTuple):
     metadata: str
     vector: bytes
     origins: bytes
+    dense: bytes
 
 
 def term_dtype(vocabulary_size: int) -> np.dtype[Any]:
@@ -111,8 +128,16 @@ def row_checksum(values: Sequence[Any]) -> int:
     return checksum(0, *parts)
 
 
-def prepare(document: Document, vector: SparseVector, origins: bytes = b"") -> PreparedDocument:
+def prepare(
+    document: Document,
+    vector: SparseVector,
+    origins: bytes = b"",
+    dense: Float32Array | None = None,
+) -> PreparedDocument:
     """Return a document as it is stored; `origins` are packed (`lsr.core.origins`), or empty.
+
+    Dense vectors are kept in 32 bits: what was written comes back bit by bit, and a segment's rows
+    are scored where they lie. In 16 bits they would take half the room, and could neither.
 
     Raises
     ------
@@ -139,4 +164,12 @@ def prepare(document: Document, vector: SparseVector, origins: bytes = b"") -> P
         ) from error
     terms = vector.terms.astype(term_dtype(vector.size)).tobytes()
     blob = terms + vector.weights.astype("<f4").tobytes()
-    return PreparedDocument(document.doc_id, document.title, document.text, metadata, blob, origins)
+    return PreparedDocument(
+        document.doc_id,
+        document.title,
+        document.text,
+        metadata,
+        blob,
+        origins,
+        b"" if dense is None else dense.astype("<f4").tobytes(),
+    )

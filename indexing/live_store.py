@@ -6,6 +6,8 @@
     vectors     number, vector, origins, crc                    their sparse vectors, and where in
                                                                 their texts the weights come from
                                                                 (lsr.core.origins; empty if not kept)
+    dense       number, vector, crc                             their dense vectors, float32; only
+                                                                where the collection has a dense half
     tombstones  number, generation                              dead numbers that a segment may hold
     segments    name, first, last, n_rows, dead, ...            the sealed segments, by number
     fields      name, type                                      metadata fields (indexing.filters_fields)
@@ -28,7 +30,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
-from indexing.live_rows import StoreState, row_checksum
+from indexing.live_rows import StoreState, Widths, row_checksum
 from indexing.live_transactions import ReadTransaction, WriteTransaction
 from lsr.core.errors import ArtifactCorruptedError, StorageError
 
@@ -60,12 +62,16 @@ CREATE TABLE state (
     documents_sum INTEGER NOT NULL, vectors_sum INTEGER NOT NULL, crc INTEGER NOT NULL
 );
 """
+_DENSE_SCHEMA = """
+CREATE TABLE dense (number INTEGER PRIMARY KEY, vector BLOB NOT NULL, crc INTEGER NOT NULL);
+"""
 
 
-def create_store(path: Path, manifest_sha256: str) -> None:
+def create_store(path: Path, manifest_sha256: str, *, dense: bool = False) -> None:
     """Write an empty store at the new file `path` and close it.
 
-    `manifest_sha256` ties it to the manifest of its collection.
+    `manifest_sha256` ties it to the manifest of its collection; `dense` says that there is a dense
+    half.
 
     Raises
     ------
@@ -77,7 +83,7 @@ def create_store(path: Path, manifest_sha256: str) -> None:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
-            connection.executescript(_SCHEMA)
+            connection.executescript(_SCHEMA + (_DENSE_SCHEMA if dense else ""))
             connection.execute("INSERT INTO origin VALUES (?)", (manifest_sha256,))
             state = StoreState()
             connection.execute(
@@ -97,7 +103,7 @@ class LiveStore:
     ----------
     path : Path
         The SQLite file.
-    vocabulary_size : int
+    widths : Widths
         Of the vectors.
     writable : bool
         Open the one connection that writes.
@@ -108,9 +114,9 @@ class LiveStore:
         If the file is no such database.
     """
 
-    def __init__(self, path: Path, vocabulary_size: int, *, writable: bool) -> None:
+    def __init__(self, path: Path, widths: Widths, *, writable: bool) -> None:
         self.path = path
-        self._size = vocabulary_size
+        self._widths = widths
         self._writer: sqlite3.Connection | None = None
         # PRAGMA data_version compares with what the same connection saw before.
         self._watcher: sqlite3.Connection | None = None
@@ -168,7 +174,7 @@ class LiveStore:
                 connection = self._connect("ro")
             try:
                 connection.execute("BEGIN")
-                yield ReadTransaction(connection, self.path, self._size)
+                yield ReadTransaction(connection, self.path, self._widths)
                 connection.execute("COMMIT")
             except BaseException:
                 connection.close()
@@ -212,7 +218,7 @@ class LiveStore:
         connection = self._writer
         try:
             connection.execute("BEGIN IMMEDIATE")
-            transaction = WriteTransaction(connection, self.path, self._size)
+            transaction = WriteTransaction(connection, self.path, self._widths)
             yield transaction
             transaction.finish()
             connection.execute("COMMIT")

@@ -15,6 +15,7 @@ from indexing.live_rows import (
     PreparedDocument,
     SegmentRow,
     StoreState,
+    Widths,
     checksum,
     document_checksum,
     row_checksum,
@@ -23,7 +24,7 @@ from indexing.live_rows import (
 from lsr.core.errors import ArtifactCorruptedError
 from lsr.core.origins import Origins
 from lsr.core.records import Document
-from lsr.core.sparse import Int32Array, Int64Array, SparseVector
+from lsr.core.sparse import Float32Array, Int32Array, Int64Array, SparseVector
 
 __all__ = ["ReadTransaction", "WriteTransaction"]
 
@@ -34,11 +35,12 @@ _VALUES_A_STATEMENT = 500
 class ReadTransaction:
     """A consistent look at the store; made by `LiveStore.read`."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, vocabulary_size: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, widths: Widths) -> None:
         self.connection = connection
         self._path = path
-        self._size = vocabulary_size
-        self._dtype = term_dtype(vocabulary_size)
+        self._widths = widths
+        self._dtype = term_dtype(widths.sparse)
+        self._vector_tables = ("vectors", "dense") if widths.dense else ("vectors",)
 
     def _damaged(self, what: str) -> ArtifactCorruptedError:
         return ArtifactCorruptedError(
@@ -165,23 +167,49 @@ class ReadTransaction:
         nnz = len(blob) // (self._dtype.itemsize + 4)
         terms = np.frombuffer(blob, dtype=self._dtype, count=nnz).astype(np.int32)
         weights = np.frombuffer(blob, "<f4", offset=nnz * self._dtype.itemsize)
-        return SparseVector(terms, weights.astype(np.float32), self._size)
+        return SparseVector(terms, weights.astype(np.float32), self._widths.sparse)
+
+    def dense_vector(self, number: int) -> Float32Array | None:
+        """Return the dense vector of a number, or None if it is dead."""
+        row = self.connection.execute(
+            "SELECT vector, crc FROM dense WHERE number = ?", (number,)
+        ).fetchone()
+        return None if row is None else self._dense(number, *row)
+
+    def _dense(self, number: int, blob: bytes, crc: int) -> Float32Array:
+        if checksum(number, blob) != crc or len(blob) != 4 * self._widths.dense:
+            raise self._damaged(f"the dense vector of document number {number}")
+        return np.frombuffer(blob, "<f4").astype(np.float32, copy=False)
 
     def rows(self, first: int, last: int) -> Iterator[LiveRow]:
         """Yield the live documents from `first` to `last`, by number, without their texts."""
+        has_dense = self._widths.dense > 0
+        of_dense = "e.vector, e.crc" if has_dense else "NULL, NULL"
         cursor = self.connection.execute(
-            "SELECT d.number, d.doc_id, d.title, d.text, d.metadata, d.crc, v.vector, v.origins, v.crc "
+            "SELECT d.number, d.doc_id, d.title, d.text, d.metadata, d.crc, "
+            f"v.vector, v.origins, v.crc, {of_dense} "
             "FROM documents AS d LEFT JOIN vectors AS v USING (number) "
+            f"{'LEFT JOIN dense AS e USING (number) ' if has_dense else ''}"
             "WHERE d.number BETWEEN ? AND ? ORDER BY d.number",
             (first, last),
         )
-        for number, doc_id, title, text, metadata, crc, blob, origins, vector_crc in cursor:
+        for number, doc_id, title, text, metadata, crc, *of_vectors in cursor:
+            blob, origins, vector_crc, dense_blob, dense_crc = of_vectors
             if document_checksum(number, doc_id, title, text, metadata) != crc:
                 raise self._damaged(f"document {doc_id!r}")
-            if blob is None:
+            if blob is None or (has_dense and dense_blob is None):
                 raise self._damaged(f"the set of vectors (document {doc_id!r} has none)")
             vector = self._vector(number, blob, origins, vector_crc)
-            yield LiveRow(number, doc_id, json.loads(metadata), vector)
+            dense = self._dense(number, dense_blob, dense_crc) if has_dense else None
+            yield LiveRow(number, doc_id, json.loads(metadata), vector, dense)
+
+    def vectors_sum(self) -> int:
+        """Return the sum of the checksums of all vectors, sparse and dense."""
+        sums = (
+            self.connection.execute(f"SELECT IFNULL(SUM(crc), 0) FROM {table}").fetchone()[0]
+            for table in self._vector_tables
+        )
+        return sum(sums)
 
 
 def _integers(cursor: sqlite3.Cursor) -> Int64Array:
@@ -191,8 +219,8 @@ def _integers(cursor: sqlite3.Cursor) -> Int64Array:
 class WriteTransaction(ReadTransaction):
     """One generation in the making; made by `LiveStore.write`."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, vocabulary_size: int) -> None:
-        super().__init__(connection, path, vocabulary_size)
+    def __init__(self, connection: sqlite3.Connection, path: Path, widths: Widths) -> None:
+        super().__init__(connection, path, widths)
         state = self.state()
         self.next = replace(state, generation=state.generation + 1)
 
@@ -200,7 +228,7 @@ class WriteTransaction(ReadTransaction):
         """Remove the documents of those ids that live; return their numbers."""
         numbers = list(self.numbers(doc_ids).values())
         for number in numbers:
-            for table in ("documents", "vectors"):
+            for table in ("documents", *self._vector_tables):
                 (crc,) = self.connection.execute(
                     f"DELETE FROM {table} WHERE number = ? RETURNING crc", (number,)
                 ).fetchone()
@@ -224,7 +252,7 @@ class WriteTransaction(ReadTransaction):
         """
         number = first
         n, documents_sum, vectors_sum = 0, self.next.documents_sum, self.next.vectors_sum
-        for doc_id, title, text, metadata, blob, origins in documents:
+        for doc_id, title, text, metadata, blob, origins, dense in documents:
             crc = document_checksum(number, doc_id, title, text, metadata)
             vector_crc = checksum(number, blob, origins)
             self.connection.execute(
@@ -234,6 +262,12 @@ class WriteTransaction(ReadTransaction):
             self.connection.execute(
                 "INSERT INTO vectors VALUES (?, ?, ?, ?)", (number, blob, vector_crc, origins)
             )
+            if self._widths.dense:
+                dense_crc = checksum(number, dense)
+                self.connection.execute(
+                    "INSERT INTO dense VALUES (?, ?, ?)", (number, dense, dense_crc)
+                )
+                vectors_sum += dense_crc
             documents_sum += crc
             vectors_sum += vector_crc
             number += 1

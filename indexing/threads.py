@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from lsr.core.errors import ArgumentError
 from lsr.core.settings import get_settings
 
-__all__ = ["ScratchPool", "limit_threads", "resolve_threads", "run_parallel"]
+__all__ = ["ScratchPool", "gather", "limit_threads", "resolve_threads", "run_parallel"]
 
 T = TypeVar("T")
 
@@ -84,6 +84,18 @@ def run_parallel(work: Callable[[int], None], n_items: int, n_threads: int) -> N
         futures = [pool.submit(run) for _ in range(n_threads)]
     for future in futures:
         future.result()
+
+
+def gather(work: Callable[[int], T], n_items: int, n_threads: int | None = None) -> list[T]:
+    """Return ``[work(0), … work(n_items - 1)]``, worked out on several threads."""
+    found: list[T | None] = [None] * n_items
+
+    def run(item: int) -> None:
+        found[item] = work(item)
+
+    run_parallel(run, n_items, resolve_threads(n_threads))
+    # Every item was worked on: an error would have been raised.
+    return cast(list[T], found)
 
 
 class ScratchPool(Generic[T]):

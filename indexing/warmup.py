@@ -70,7 +70,7 @@ def warm_up_live(layout: str, vocabulary_size: int) -> float:
     vocabulary_size : int
         Of its vectors.
     """
-    from indexing.collection_head import DenseQuery, Head, HeadRow
+    from indexing.collection_head import Head, HeadRow, ScatteredQuery
 
     started = time.perf_counter()
     wide = vocabulary_size > _WIDE
@@ -81,7 +81,7 @@ def warm_up_live(layout: str, vocabulary_size: int) -> float:
         [HeadRow(at, str(at), {}, vector) for at, vector in enumerate(rows)], {}
     )
     for part in head.parts:
-        part.search(rows[0], 2, part.alive, DenseQuery(rows[0]))
+        part.search(rows[0], 2, part.alive, ScatteredQuery(rows[0]))
     return time.perf_counter() - started
 
 

@@ -3,7 +3,8 @@
 ``python -m tests.helpers.crash_driver FOLDER --rounds 200 --seed 1`` prints one JSON line. A round:
 a child opens the collection and writes, seals, merges, loads and copies at random, telling each step
 before and after on a pipe; it is killed; the collection must then be the model of the acknowledged
-steps, or that with the one step that was under way, whole. Every document, vector and score counts.
+steps, or that with the one step that was under way, whole. Every document, vector (sparse and
+dense) and score counts.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ from typing import Any
 
 import numpy as np
 
-from indexing.collection import Collection
+from indexing.collection import Batch, Collection
 from indexing.collection_config import CollectionConfig
 from indexing.collection_copies import restore, snapshot, verify
 from lsr.core.records import Document
-from lsr.core.sparse import SparseMatrix, SparseVector
+from lsr.core.sparse import Float32Array, SparseVector
 from lsr.core.vocabulary import Vocabulary
 from tests.helpers.live_model import FIELDS, LiveModel, require_same
 
 N_TERMS = 50
 N_IDS = 120
+WIDTH = 4
 VOCABULARY = Vocabulary(f"t{n}" for n in range(N_TERMS))
 CONFIG = CollectionConfig(seal_at=40, merge_factor=3, fields=FIELDS)
 FILTERS: list[dict[str, Any]] = [
@@ -48,6 +50,12 @@ def make(doc_id: str, revision: int) -> tuple[Document, SparseVector]:
     if revision % 3:
         metadata["open"] = bool(revision % 2)
     return Document(doc_id, f"{doc_id} in revision {revision} " * 5, "", metadata), vector
+
+
+def make_dense(doc_id: str, revision: int) -> Float32Array:
+    """Return its dense vector: of whole numbers, whose products are exact."""
+    rng = np.random.default_rng([int(doc_id.split("-")[1]), revision, 1])
+    return rng.integers(-8, 9, WIDTH).astype(np.float32)
 
 
 def random_step(rng: random.Random, revision: int) -> dict[str, Any]:
@@ -71,7 +79,8 @@ def apply(step: dict[str, Any], model: LiveModel) -> LiveModel:
     made = model.copy()
     if step["kind"] in ("upsert", "load"):
         for doc_id in step["ids"]:
-            made.upsert(*make(doc_id, step["revision"]))
+            revision = step["revision"]
+            made.upsert(*make(doc_id, revision), make_dense(doc_id, revision))
     elif step["kind"] == "delete":
         for doc_id in step["ids"]:
             made.delete(doc_id)
@@ -89,10 +98,11 @@ def child(path: Path, seed: int, pipe: int) -> None:
         os.write(pipe, (json.dumps({"begin": step}) + "\n").encode())
         if step["kind"] in ("upsert", "load"):
             documents, vectors = zip(*(make(d, revision) for d in step["ids"]), strict=True)
+            dense = [make_dense(d, revision) for d in step["ids"]]
             if step["kind"] == "upsert":
-                collection.upsert(documents, vectors)
+                collection.upsert(documents, vectors, dense=dense)
             else:
-                collection.load([(documents, SparseMatrix.from_rows(vectors, N_TERMS))])
+                collection.load([Batch(documents, vectors, dense=dense)])
         elif step["kind"] == "delete":
             collection.delete(step["ids"])
         elif step["kind"] == "seal":
@@ -136,13 +146,16 @@ def run_child(path: Path, seed: int, n_lines: int, delay_s: float) -> list[dict[
 
 
 def settle(
-    collection: Collection, models: list[LiveModel], queries: list[SparseVector]
+    collection: Collection,
+    models: list[LiveModel],
+    queries: list[SparseVector],
+    dense_queries: list[Float32Array],
 ) -> LiveModel:
     """Return the one of the possible models that the collection is, compared in full."""
     failures = []
     for model in models:
         try:
-            require_same(collection, model, queries, filters=FILTERS)
+            require_same(collection, model, queries, filters=FILTERS, dense_queries=dense_queries)
         except (AssertionError, LookupError) as error:
             failures.append(str(error)[:300])
         else:
@@ -159,7 +172,9 @@ def main() -> None:
     args = parser.parse_args()
     rng = random.Random(args.seed)
     path = args.folder / "live"
-    Collection.create(path, VOCABULARY, config=CONFIG, encoder="test", idf="none").close()
+    Collection.create(
+        path, VOCABULARY, config=CONFIG, encoder="test", idf="none", dense=WIDTH
+    ).close()
     model = LiveModel()
     counts = {"rounds": 0, "acknowledged": 0, "cut_off": 0, "kept_whole": 0, "snapshots": 0}
     kinds: dict[str, int] = {}
@@ -189,21 +204,22 @@ def main() -> None:
             )
             for _ in range(3)
         ]
+        dense_queries = [numbers.integers(-8, 9, WIDTH).astype(np.float32) for _ in queries]
         # A reader, then a writer: both must cope with what the kill left.
         with Collection.open(path) as reader:
-            settled = settle(reader, models, queries)
+            settled = settle(reader, models, queries, dense_queries)
         counts["kept_whole"] += settled is not model
         model = settled
         if number % 5 == 0:
             problems = verify(path)
             assert not problems, problems
             with Collection.open(path, mode="w", background=False) as writer:
-                require_same(writer, model, queries, filters=FILTERS)
+                require_same(writer, model, queries, filters=FILTERS, dense_queries=dense_queries)
         for revision, then in before.items():
             counts["snapshots"] += 1
             copy = args.folder / f"snapshot-{revision}"
             with restore(copy, args.folder / "restored") as restored:
-                require_same(restored, then, queries[:1])
+                require_same(restored, then, queries[:1], dense_queries=dense_queries[:1])
             shutil.rmtree(args.folder / "restored")
         for leftover in args.folder.glob("*snapshot-*"):
             shutil.rmtree(leftover)

@@ -34,6 +34,10 @@ class LetterEncoder:
     def fingerprint(self) -> str:
         return hashlib.sha256(b"letters").hexdigest()
 
+    @property
+    def width(self) -> int:
+        return len(string.ascii_lowercase)
+
     def encode(
         self,
         texts: Sequence[str],

@@ -12,7 +12,7 @@ from indexing.collection import Collection
 from indexing.filters_fields import field_values
 from indexing.filters_language import bind, matches, parse_filter
 from lsr.core.records import Document
-from lsr.core.sparse import SparseVector
+from lsr.core.sparse import Float32Array, SparseVector
 
 __all__ = ["FIELDS", "LiveModel", "memory_folder", "require_same"]
 
@@ -26,14 +26,22 @@ def memory_folder() -> str | None:
 
 
 class LiveModel:
-    """Documents and vectors by id, in the order in which they were last written."""
+    """Documents and vectors by id, in the order in which they were last written.
+
+    Dense vectors are held apart: a collection may have none.
+    """
 
     def __init__(self) -> None:
         self.documents: dict[str, tuple[Document, SparseVector]] = {}
+        self.dense: dict[str, Float32Array] = {}
 
-    def upsert(self, document: Document, vector: SparseVector) -> None:
+    def upsert(
+        self, document: Document, vector: SparseVector, dense: Float32Array | None = None
+    ) -> None:
         self.documents.pop(document.doc_id, None)
         self.documents[document.doc_id] = (document, vector)
+        if dense is not None:
+            self.dense[document.doc_id] = dense
 
     def delete(self, doc_id: str) -> None:
         self.documents.pop(doc_id, None)
@@ -41,6 +49,7 @@ class LiveModel:
     def copy(self) -> LiveModel:
         made = LiveModel()
         made.documents = dict(self.documents)
+        made.dense = dict(self.dense)
         return made
 
     def passing(self, raw: Mapping[str, Any] | None) -> list[str]:
@@ -71,6 +80,17 @@ class LiveModel:
         scored.sort()
         return [d for _, _, d in scored[:k]], [-s for s, _, _ in scored[:k]]
 
+    def nearest(
+        self, query: Float32Array, k: int, raw: Mapping[str, Any] | None = None
+    ) -> tuple[list[str], list[float]]:
+        """Return the best ids and scores by dense vectors, whose products must be exact."""
+        scored = [
+            (-float(np.dot(self.dense[doc_id], query)), at, doc_id)
+            for at, doc_id in enumerate(self.passing(raw))
+        ]
+        scored.sort()
+        return [d for _, _, d in scored[:k]], [-s for s, _, _ in scored[:k]]
+
 
 def require_same(
     collection: Collection,
@@ -79,17 +99,29 @@ def require_same(
     *,
     k: int = 5,
     filters: list[Mapping[str, Any]] | None = None,
+    dense_queries: list[Float32Array] | None = None,
 ) -> None:
-    """Assert that a collection is its model: document by document, score by score."""
+    """Assert that a collection is its model: document by document, score by score.
+
+    With `dense_queries`, one for each of `queries`, both halves.
+    """
     assert collection.n_documents == len(model.documents)
     assert list(collection.doc_ids()) == list(model.documents)
     for doc_id, (document, vector) in model.documents.items():
         assert collection.document(doc_id) == document
         assert collection.vector(doc_id) == vector
-    for query in queries:
+        if dense_queries is not None:
+            assert np.array_equal(collection.dense_vector(doc_id), model.dense[doc_id])
+    for at, query in enumerate(queries):
         for raw in (None, *(filters or [])):
             found = collection.search(query, k, filter=raw, with_documents=True)
             doc_ids, scores = model.search(query, k, raw)
             assert found.doc_ids == doc_ids, raw
             assert found.scores.tolist() == scores
             assert found.documents == [model.documents[d][0] for d in doc_ids]
+            if dense_queries is None:
+                continue
+            both = collection.search_both(query, dense_queries[at], k, filter=raw)
+            assert (both[0].doc_ids, both[0].scores.tolist()) == (doc_ids, scores)
+            expected = model.nearest(dense_queries[at], k, raw)
+            assert (both[1].doc_ids, both[1].scores.tolist()) == expected, raw

@@ -8,19 +8,19 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
-from indexing.collection import Collection
+from indexing.collection import Batch, Collection, UpsertResult
 from indexing.collection_config import CollectionConfig
 from indexing.collection_copies import repair, restore, snapshot, verify
 from indexing.live_checks import STAMP_NAME
 from indexing.live_store import STORE_NAME
 from lsr.core.errors import ArtifactCorruptedError, ArtifactError, LsrError, StorageError
 from lsr.core.records import Document
-from lsr.core.sparse import SparseMatrix, SparseVector
+from lsr.core.sparse import SparseVector
 from lsr.core.vocabulary import Vocabulary
 from tests.helpers.live_model import FIELDS, LiveModel, memory_folder, require_same
 from tests.helpers.strategies import random_matrix
@@ -28,7 +28,11 @@ from tests.helpers.strategies import random_matrix
 N_TERMS = 30
 VOCABULARY = Vocabulary(f"t{n}" for n in range(N_TERMS))
 CONFIG = CollectionConfig(seal_at=1000, fields=FIELDS)
-FILTERS = [{"equals": {"lang": "en"}}, {"range": {"year": {"lt": 1994}}}]
+WIDTH = 5
+HOW: dict[str, Any] = {
+    "filters": [{"equals": {"lang": "en"}}, {"range": {"year": {"lt": 1994}}}],
+    "dense_queries": list(np.array([[1, -2, 3, 0, 1], [0, 0, 1, 0, 0], [-3, 1, 1, 2, 2]], "f4")),
+}
 
 
 @pytest.fixture
@@ -50,15 +54,25 @@ def documents(start: int, stop: int, text: str = "text") -> list[Document]:
     ]
 
 
+def batch_of(docs: list[Document], rng: np.random.Generator) -> Batch:
+    dense = rng.integers(-9, 10, (len(docs), WIDTH)).astype(np.float32)
+    return Batch(docs, random_matrix(rng, len(docs), N_TERMS, 6), dense=dense)
+
+
+def note(model: LiveModel, batch: Batch) -> None:
+    assert batch.dense is not None
+    for row in zip(batch.documents, batch.vectors, batch.dense, strict=True):
+        model.upsert(*row)
+
+
 def fill(collection: Collection, rng: np.random.Generator) -> tuple[LiveModel, list[SparseVector]]:
     """Write two segments, tombstones in both and a head; return the model and some queries."""
     model = LiveModel()
 
     def write(docs: list[Document]) -> None:
-        matrix = random_matrix(rng, len(docs), N_TERMS, 6)
-        collection.upsert(docs, matrix)
-        for document, vector in zip(docs, matrix, strict=True):
-            model.upsert(document, vector)
+        batch = batch_of(docs, rng)
+        collection.upsert(batch.documents, batch.vectors, dense=batch.dense)
+        note(model, batch)
 
     write(documents(0, 40))
     collection.seal()
@@ -76,7 +90,7 @@ def live(tmp_path: Path, rng: np.random.Generator) -> tuple[Path, LiveModel, lis
     """A closed collection with two segments, tombstones and a head."""
     path = tmp_path / "live"
     with Collection.create(
-        path, VOCABULARY, config=CONFIG, encoder="test", idf="none", background=False
+        path, VOCABULARY, config=CONFIG, encoder="test", idf="none", dense=WIDTH, background=False
     ) as collection:
         model, queries = fill(collection, rng)
     return path, model, queries
@@ -87,7 +101,7 @@ def logged(tmp_path: Path, rng: np.random.Generator) -> tuple[Path, LiveModel, l
     """The same as a crash leaves it: all writes are in the log."""
     path = tmp_path / "live"
     collection = Collection.create(
-        path, VOCABULARY, config=CONFIG, encoder="test", idf="none", background=False
+        path, VOCABULARY, config=CONFIG, encoder="test", idf="none", dense=WIDTH, background=False
     )
     model, queries = fill(collection, rng)
     crashed = tmp_path / "crashed"
@@ -106,7 +120,7 @@ def answers_or_errs(path: Path, model: LiveModel, queries: list[SparseVector]) -
     """Return how a damaged collection shows: an error's code, or "same"; fail on a wrong answer."""
     try:
         with Collection.open(path) as collection:
-            require_same(collection, model, queries, filters=FILTERS)
+            require_same(collection, model, queries, **HOW)
     except LsrError as error:
         assert isinstance(error, ArtifactError), error
         assert error.hint
@@ -119,7 +133,7 @@ def test_a_flipped_bit_in_any_file_is_an_error_or_harmless(
 ) -> None:
     path, model, queries = live
     files = sorted(p for p in path.rglob("*") if p.is_file() and p.stat().st_size)
-    assert {"store.sqlite", "manifest.json", "rows.npy", "fields.keys.npy"} <= {
+    assert {"store.sqlite", "manifest.json", "rows.npy", "fields.keys.npy", "dense.npy"} <= {
         f.name for f in files
     }
     seen: dict[str, set[str]] = {}
@@ -196,6 +210,7 @@ def test_repair_builds_damaged_segments_again(
     path, model, queries = live
     first, second = sorted((path / "segments").iterdir())
     flip(first / "weights.npy", 200, 1)
+    flip(first / "dense.npy", 200, 1)
     shutil.rmtree(second)
     modes: tuple[Literal["r", "w"], ...] = ("r", "w")
     for mode in modes:
@@ -204,6 +219,7 @@ def test_repair_builds_damaged_segments_again(
     assert caught.value.hint
     problems = verify(path)
     assert any("weights.npy: checksum differs" in line for line in problems)
+    assert any("dense.npy: checksum differs" in line for line in problems)
     assert any("No segment" in line for line in problems)
     repairs = repair(path)
     assert set(repairs.rebuilt) == {first.name, second.name}
@@ -212,26 +228,35 @@ def test_repair_builds_damaged_segments_again(
     assert not first.exists()
 
 
+@pytest.mark.parametrize("name", ["weights.npy", "dense.npy"])
 def test_decay_that_no_stamp_shows_is_found_by_verify(
-    live: tuple[Path, LiveModel, list[SparseVector]],
+    live: tuple[Path, LiveModel, list[SparseVector]], name: str
 ) -> None:
     path, model, queries = live
-    file = next((path / "segments").glob("*/weights.npy"))
+    file = next((path / "segments").glob(f"*/{name}"))
     before = file.stat()
     flip(file, 200, 1)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert any("weights.npy: checksum differs" in line for line in verify(path))
+    assert any(f"{name}: checksum differs" in line for line in verify(path))
     assert len(repair(path).rebuilt) == 1
     assert answers_or_errs(path, model, queries) == "same"
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE documents SET text = 'other' WHERE doc_id = 'd-2'",
+        "UPDATE vectors SET vector = vector || x'00' WHERE number = 3",
+        "UPDATE dense SET vector = zeroblob(20) WHERE number = 3",
+        "DELETE FROM dense WHERE number = 3",
+    ],
+)
 def test_a_damaged_document_is_an_error_wherever_it_is_read(
-    live: tuple[Path, LiveModel, list[SparseVector]],
+    live: tuple[Path, LiveModel, list[SparseVector]], damage: str
 ) -> None:
     path, _, _ = live
     connection = sqlite3.connect(path / STORE_NAME)
-    connection.execute("UPDATE documents SET text = 'other' WHERE doc_id = 'd-2'")
-    connection.execute("UPDATE vectors SET vector = vector || x'00' WHERE number = 3")
+    assert connection.execute(damage).rowcount == 1
     connection.commit()
     connection.close()
     with pytest.raises(ArtifactCorruptedError, match="snapshot"):
@@ -283,7 +308,7 @@ def test_a_damaged_snapshot_restores_nothing(
             assert not out.exists()
         file.write_bytes(content)
     with restore(copy, tmp_path / "out") as restored:
-        require_same(restored, model, queries, filters=FILTERS)
+        require_same(restored, model, queries, **HOW)
 
 
 # --- the disk refuses ------------------------------------------------------------------------
@@ -308,10 +333,10 @@ def test_a_failing_sync_of_a_segment_changes_nothing(
             collection.seal()
         with pytest.raises(StorageError):
             collection.merge()
-    require_same(collection, model, queries, filters=FILTERS)
+    require_same(collection, model, queries, **HOW)
     assert len(list((collection.path / "segments").iterdir())) == 2
     collection.merge()
-    require_same(collection, model, queries, filters=FILTERS)
+    require_same(collection, model, queries, **HOW)
 
 
 def _refuse(handle: int) -> None:
@@ -326,17 +351,15 @@ def test_a_full_database_takes_nothing_and_goes_on_later(
     assert store is not None
     (pages,) = store.execute("PRAGMA page_count").fetchone()
     store.execute(f"PRAGMA max_page_count={pages + 1}")
-    big = documents(100, 140, "long " * 500)
-    matrix = random_matrix(rng, 40, N_TERMS, 6)
+    big = batch_of(documents(100, 140, "long " * 500), rng)
     with pytest.raises(StorageError, match="Nothing of this write was kept") as caught:
-        collection.upsert(big, matrix)
+        collection.upsert_groups([big])
     assert "free some space" in caught.value.hint
-    require_same(collection, model, queries, filters=FILTERS)
+    require_same(collection, model, queries, **HOW)
     store.execute("PRAGMA max_page_count=1000000")
-    collection.upsert(big, matrix)
-    for document, vector in zip(big, matrix, strict=True):
-        model.upsert(document, vector)
-    require_same(collection, model, queries, filters=FILTERS)
+    assert collection.upsert_groups([big]) == [UpsertResult(40, 0)]
+    note(model, big)
+    require_same(collection, model, queries, **HOW)
 
 
 def test_a_failed_load_leaves_neither_documents_nor_a_segment(
@@ -346,14 +369,12 @@ def test_a_failed_load_leaves_neither_documents_nor_a_segment(
 ) -> None:
     collection, model, queries = writer
     collection.seal()
-    batch = [(documents(60, 80, "loaded"), random_matrix(rng, 20, N_TERMS, 6))]
+    batch = batch_of(documents(60, 80, "loaded"), rng)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", _refuse)
         with pytest.raises(StorageError):
-            collection.load(batch)
-    require_same(collection, model, queries, filters=FILTERS)
-    collection.load(batch)
-    for document, vector in zip(batch[0][0], batch[0][1], strict=True):
-        model.upsert(document, vector)
-    require_same(collection, model, queries, filters=FILTERS)
-    assert isinstance(batch[0][1], SparseMatrix)
+            collection.load([batch])
+    require_same(collection, model, queries, **HOW)
+    collection.load([batch])
+    note(model, batch)
+    require_same(collection, model, queries, **HOW)

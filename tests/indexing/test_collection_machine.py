@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -19,10 +20,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from indexing.collection import Collection
+from indexing.collection import Batch, Collection
 from indexing.collection_config import CollectionConfig
 from indexing.collection_copies import repair, restore, snapshot, verify
 from lsr.core.records import Document
+from lsr.core.sparse import SparseMatrix
 from lsr.core.vocabulary import Vocabulary
 from tests.helpers.live_model import FIELDS, LiveModel, memory_folder
 from tests.helpers.strategies import sparse_vectors
@@ -65,7 +67,14 @@ filters = st.recursive(
     ),
     max_leaves=5,
 )
-batches = st.lists(st.tuples(ids, metadata, sparse_vectors(N_TERMS, 5)), min_size=1, max_size=6)
+WIDTH = 3
+# Few values: many ties, and products that are exact.
+dense_vectors = st.lists(st.integers(-2, 2), min_size=WIDTH, max_size=WIDTH).map(
+    lambda values: np.array(values, dtype=np.float32)
+)
+batches = st.lists(
+    st.tuples(ids, metadata, sparse_vectors(N_TERMS, 5), dense_vectors), min_size=1, max_size=6
+)
 
 
 class CollectionMachine(RuleBasedStateMachine):
@@ -91,8 +100,11 @@ class CollectionMachine(RuleBasedStateMachine):
         tail=st.sampled_from([1, 2, 256]),
         fold_at=st.sampled_from([1, 2, 256]),
         lookup_ns=st.sampled_from([0.0, 1e9]),
+        has_dense=st.booleans(),
     )
-    def make(self, seal_at: int, tail: int, fold_at: int, lookup_ns: float) -> None:
+    def make(
+        self, seal_at: int, tail: int, fold_at: int, lookup_ns: float, has_dense: bool
+    ) -> None:
         # Few documents must reach what many reach.
         self.limits.setattr("indexing.collection_head.TAIL", tail)
         self.limits.setattr("indexing.collection_maintenance.FOLD_AT", fold_at)
@@ -100,33 +112,39 @@ class CollectionMachine(RuleBasedStateMachine):
         config = CollectionConfig(seal_at=seal_at, merge_factor=2, fields=FIELDS)
         self.path = self.folder / "live"
         self.collection = Collection.create(
-            self.path, VOCABULARY, config=config, encoder="test", idf="none", background=False
+            self.path,
+            VOCABULARY,
+            config=config,
+            encoder="test",
+            idf="none",
+            dense=WIDTH if has_dense else None,
+            background=False,
         )
+        self.has_dense = has_dense
         self.reader = Collection.open(self.path)
 
-    def _documents(self, batch: Any) -> tuple[list[Document], list[Any]]:
+    def _batch(self, drawn: Any) -> Batch:
         documents = []
-        for doc_id, fields, vector in batch:
+        for doc_id, fields, vector, dense in drawn:
             self.written += 1
             document = Document(doc_id, f"text {self.written}", "title", fields)
             documents.append(document)
-            self.model.upsert(document, vector)
-        return documents, [vector for _, _, vector in batch]
+            self.model.upsert(document, vector, dense)
+        vectors = SparseMatrix.from_rows([vector for _, _, vector, _ in drawn], N_TERMS)
+        dense_rows = [dense for *_, dense in drawn] if self.has_dense else None
+        return Batch(documents, vectors, dense=dense_rows)
 
     @rule(batch=batches)
     def upsert(self, batch: Any) -> None:
-        documents, vectors = self._documents(batch)
+        made = self._batch(batch)
         before = len(self.model.documents)
-        result = self.collection.upsert(documents, vectors)
-        assert result.n_added + result.n_replaced == len({d.doc_id for d in documents})
+        result = self.collection.upsert(made.documents, made.vectors, dense=made.dense)
+        assert result.n_added + result.n_replaced == len({d.doc_id for d in made.documents})
         assert before == len(self.model.documents)
 
     @rule(batch=batches)
     def load(self, batch: Any) -> None:
-        from lsr.core.sparse import SparseMatrix
-
-        documents, vectors = self._documents(batch)
-        self.collection.load([(documents, SparseMatrix.from_rows(vectors, N_TERMS))])
+        self.collection.load([self._batch(batch)])
 
     @rule(doc_ids=st.lists(ids, max_size=4))
     def delete(self, doc_ids: list[str]) -> None:
@@ -193,6 +211,21 @@ class CollectionMachine(RuleBasedStateMachine):
             assert found.scores.tolist() == scores
             assert found.documents == [self.model.documents[d][0] for d in doc_ids]
             assert each.count(raw) == len(self.model.passing(raw))
+
+    @precondition(lambda self: self.has_dense)
+    @rule(
+        query=sparse_vectors(N_TERMS, 6),
+        dense=dense_vectors,
+        k=st.integers(1, 20),
+        raw=st.none() | filters,
+    )
+    def search_both(self, query: Any, dense: Any, k: int, raw: Any) -> None:
+        for each in (self.collection, self.reader):
+            sparse, near = each.search_both(query, dense, k, filter=raw)
+            assert (sparse.doc_ids, sparse.scores.tolist()) == self.model.search(query, k, raw)
+            assert (near.doc_ids, near.scores.tolist()) == self.model.nearest(dense, k, raw)
+            for doc_id in near.doc_ids:
+                assert np.array_equal(each.dense_vector(doc_id), self.model.dense[doc_id])
 
     @invariant()
     def holds_the_documents(self) -> None:

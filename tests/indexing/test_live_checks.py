@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from indexing.live_checks import check_log, note_store, require_store
+from indexing.live_rows import Widths
 from indexing.live_store import STORE_NAME, LiveStore, create_store
 from lsr.core.errors import ArtifactCorruptedError, ArtifactNotFoundError
 
@@ -112,17 +113,17 @@ def test_a_fitting_stamp_spares_reading_and_any_other_does_not(
 ) -> None:
     path = tmp_path / STORE_NAME
     with pytest.raises(ArtifactNotFoundError):
-        require_store(path, 10)
+        require_store(path, Widths(10))
     create_store(path, "0" * 64)
     note_store(path)
     read: list[Path] = []
     monkeypatch.setattr(
         "indexing.live_checks.check_store", lambda path, size: read.append(path) or []
     )
-    require_store(path, 10)
+    require_store(path, Widths(10))
     assert read == []
     path.touch()
-    require_store(path, 10)
+    require_store(path, Widths(10))
     assert read == [path]
 
 
@@ -134,9 +135,12 @@ def test_a_store_without_its_rows_is_damaged(tmp_path: Path) -> None:
     connection.commit()
     connection.close()
     with pytest.raises(ArtifactCorruptedError, match="state row"):
-        require_store(path, 10)
+        require_store(path, Widths(10))
     path.write_bytes(b"no database at all" * 500)
     with pytest.raises(ArtifactCorruptedError):
-        require_store(path, 10)
-    with pytest.raises(ArtifactCorruptedError), LiveStore(path, 10, writable=False).read() as look:
+        require_store(path, Widths(10))
+    with (
+        pytest.raises(ArtifactCorruptedError),
+        LiveStore(path, Widths(10), writable=False).read() as look,
+    ):
         look.state()
