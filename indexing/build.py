@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from indexing.config import IndexConfig
+from indexing.filters_fields import FieldType
+from indexing.folder_filter import write_fields
 from indexing.storage import INDEX_FORMAT, QUERY_ENCODER_FOLDER, IndexFolder, layout_class
-from indexing.store import DOCUMENTS_NAME, write_documents
+from indexing.store import DOCUMENTS_NAME, read_metadata, write_documents
 from lsr.core.artifact import write_artifact
 from lsr.core.config import config_hash
 from lsr.core.errors import VocabularyMismatchError
@@ -31,6 +34,7 @@ def build_index(
     config: IndexConfig | None = None,
     *,
     corpus: Iterable[Document] | None = None,
+    fields: Mapping[str, FieldType] | None = None,
     overwrite: bool = False,
     n_threads: int | None = None,
 ) -> IndexFolder:
@@ -46,6 +50,9 @@ def build_index(
         The layout and its parameters; otherwise the layout that suits the size.
     corpus : iterable of Document, optional
         The encoded documents, to be stored in the index, in any order.
+    fields : mapping of str to str, optional
+        Types of metadata fields, for filters; others take the type of their values, and are not
+        filterable where these have several (`indexing.folder_filter`).
     overwrite : bool
         Replace the index that stands at `out`.
     n_threads : int, optional
@@ -56,7 +63,8 @@ def build_index(
     ArtifactError
         If `vectors` is missing or damaged, `out` is taken, or the disk refuses.
     DataError
-        If the corpus lacks a document of the collection, or holds one twice.
+        If the corpus lacks a document of the collection, or holds one twice, or a value is not
+        of its field's declared type.
     """
     started = time.perf_counter()
     source = open_vectors(vectors)
@@ -105,6 +113,9 @@ def build_index(
             )
             if passed_over:
                 logger.info("%d documents of the corpus have no vector.", passed_over)
+            manifest.details["fields"] = write_fields(
+                writer, partial(read_metadata, writer.path / DOCUMENTS_NAME), fields or {}
+            )
         manifest.details["build_s"] = round(time.perf_counter() - started, 3)
     logger.info(
         "Indexed %s documents (%s) in %.1f s: %s",

@@ -22,12 +22,19 @@ from lsr.core.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from indexing.collection import Collection, UpsertResult
     from lsr.core.records import Document
 
-__all__ = ["collection_info", "is_collection", "register", "show_info", "verify_collection"]
+__all__ = [
+    "collection_info",
+    "described_fields",
+    "is_collection",
+    "register",
+    "show_info",
+    "verify_collection",
+]
 
 CollectionArgument = Annotated[Path, typer.Argument(help="A live collection.", show_default=False)]
 VectorsOption = Annotated[
@@ -311,7 +318,6 @@ def show_info(result: dict[str, Any]) -> None:
 
     segments = result["segments"]
     n_dead = sum(s["n_rows"] - s["n_alive"] for s in segments)
-    fields = ", ".join(f"{name} ({kind})" for name, kind in sorted(result["fields"].items()))
     lines = [
         ("live collection", f"{result['layout']} segments"),
         ("documents", f"{result['n_documents']:,}"),
@@ -319,7 +325,7 @@ def show_info(result: dict[str, Any]) -> None:
         ("  in segments", f"{sum(s['n_alive'] for s in segments):,} in {len(segments)}"),
         ("  dead rows", f"{n_dead:,}"),
         ("generation", f"{result['generation']:,}"),
-        ("fields", fields or "none"),
+        ("fields", described_fields(result["fields"])),
         ("vocabulary", f"{result['vocabulary_size']:,} · {result['vocabulary_fingerprint'][:12]}"),
         ("encoder", f"{result['encoder']} (idf: {result['idf']})"),
         ("query encoder", "in the folder" if result["has_query_encoder"] else "none"),
@@ -328,6 +334,11 @@ def show_info(result: dict[str, Any]) -> None:
         ("created", result["created"]),
     ]
     console.print_table(["", result["path"]], lines)
+
+
+def described_fields(fields: Mapping[str, str]) -> str:
+    """Return the fields that filters may name, with their types."""
+    return ", ".join(f"{name} ({kind})" for name, kind in sorted(fields.items())) or "none"
 
 
 def verify_collection(path: Path) -> None:

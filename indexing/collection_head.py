@@ -21,6 +21,7 @@ from indexing import kernels
 from indexing.base import SearchResult
 from indexing.dense_flat import nearest_rows
 from indexing.exact import ExactIndex
+from indexing.filtered import best_rows
 from indexing.filters import all_rows, clear_rows, contains, count_rows
 from indexing.filters_columns import Columns, columns_of
 from indexing.filters_fields import FieldValues
@@ -35,7 +36,7 @@ from lsr.core.sparse import (
     vstack,
 )
 
-__all__ = ["TAIL", "Head", "HeadRow", "Part", "ScatteredQuery", "best_rows"]
+__all__ = ["TAIL", "Head", "HeadRow", "Part", "ScatteredQuery"]
 
 TAIL = 256
 # A part lives for seconds: filters beyond these are evaluated each time.
@@ -145,18 +146,6 @@ class ScatteredQuery:
         weights = np.zeros(self._query.size, dtype=np.float32)
         weights[self._query.terms] = self._query.weights
         return read_only(weights)
-
-
-def best_rows(rows: Int64Array, scores: Float32Array, k: int) -> SearchResult:
-    """Return the best `k` of some scored rows (ascending) by the ranking rule."""
-    kept = scores > 0
-    rows, scores = rows[kept], scores[kept]
-    if len(scores) > 4 * k:
-        bound = np.partition(scores, len(scores) - k)[len(scores) - k]
-        kept = scores >= bound
-        rows, scores = rows[kept], scores[kept]
-    order = np.argsort(-scores, kind="stable")[:k]
-    return SearchResult(rows[order].astype(np.int32), scores[order])
 
 
 def _part(

@@ -21,22 +21,19 @@ import shutil
 import uuid
 import weakref
 from array import array
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from indexing.base import SearchResult, SparseIndex
 from indexing.collection_config import CollectionConfig
-from indexing.collection_head import HeadRow, best_rows
+from indexing.collection_head import HeadRow
 from indexing.config import ExactLayout
 from indexing.dense_flat import nearest_rows
-from indexing.exact import ExactIndex
-from indexing.filters import NO_FILTER, all_rows, clear_rows, contains, count_rows, rows_of
+from indexing.filtered import Passing, PassingRows, search_passing
+from indexing.filters import NO_FILTER, all_rows, clear_rows, contains, count_rows
 from indexing.filters_columns import ColumnBuilder, Columns
 from indexing.filters_language import Test
 from indexing.live_checks import check_stamps, file_digest, stamps_of
@@ -57,19 +54,10 @@ from lsr.core.manifest import Manifest
 from lsr.core.sparse import Float32Array, Int64Array, SparseMatrix, SparseVector, UInt64Array
 from lsr.core.strings import StringTable
 
-__all__ = ["Passing", "Segment", "SegmentView", "build_segment", "remove_unused"]
+__all__ = ["Segment", "SegmentView", "build_segment", "remove_unused"]
 
 SEGMENT_FORMAT = 1
 _DENSE = "dense"
-_CACHED_FILTERS = 64
-# The cost rule, in nanoseconds: a posting that is read in order, and the search of one list for one
-# row. Measured on 125,000 passages, AMD Zen 3: 0.9 to 1.6, and 14 (2 % of the rows) to 33 (0.01 %).
-_NS_A_POSTING = 1.2
-_NS_A_LOOKUP = 25.0
-# Share of passing rows up to which an approximate segment is searched in its exact mode: a traversal
-# led by all rows finds few of them, and the exact one costs no more there (benchmarks/filters.py).
-_NARROW_SHARES = {"clustered": 0.1}
-_NARROW_SHARE = 0.02
 
 
 def build_segment(
@@ -193,18 +181,6 @@ def remove_unused(path: Path) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class Passing:
-    """The rows of a segment, dead or alive, that pass a filter.
-
-    `rows` is there only where they are few enough to be scored one by one.
-    """
-
-    words: UInt64Array
-    count: int
-    rows: Int64Array | None
-
-
 class Segment:
     """An open segment; made by `open`.
 
@@ -235,9 +211,7 @@ class Segment:
         self.numbers = numbers
         self.doc_ids = doc_ids
         self.dense = dense
-        self._columns = columns
-        self._passing: OrderedDict[str, Passing] = OrderedDict()
-        self._lock = Lock()
+        self._passing = PassingRows(columns)
 
     @classmethod
     def open(cls, path: Path, row: SegmentRow) -> Segment:
@@ -303,20 +277,7 @@ class Segment:
 
     def passing(self, test: Test, key: str) -> Passing:
         """Return the rows that pass a filter; `key` is the filter's text, for the cache."""
-        with self._lock:
-            if key in self._passing:
-                self._passing.move_to_end(key)
-                return self._passing[key]
-        words = self._columns.evaluate(test)
-        count = count_rows(words)
-        # Beyond a tenth of the rows reading the lists always wins.
-        rows = rows_of(words, self.n_rows) if count <= max(1_000, self.n_rows // 10) else None
-        made = Passing(words, count, rows)
-        with self._lock:
-            self._passing[key] = made
-            while len(self._passing) > _CACHED_FILTERS:
-                self._passing.popitem(last=False)
-        return made
+        return self._passing.of(test, key)
 
 
 class SegmentView:
@@ -379,23 +340,7 @@ class SegmentView:
             return index.search(
                 query, k, params=params, allowed=self.alive if len(self.alive) else None
             )
-        if passing.count == 0:
-            return SearchResult(np.empty(0, np.int32), np.empty(0, np.float32))
-        if isinstance(index, ExactIndex) and passing.rows is not None:
-            by_row = passing.count * query.nnz * _NS_A_LOOKUP
-            if by_row < index.n_postings(query) * _NS_A_POSTING:
-                return self._scan(index, query, k, passing.rows)
-        allowed = passing.words & self.alive if len(self.alive) else passing.words
-        if index.params_model is None:
-            return index.search(query, k, allowed=allowed)
-        exact = index.params_model.model_validate({"exact": True})
-        if passing.count <= _NARROW_SHARES.get(index.kind, _NARROW_SHARE) * self.segment.n_rows:
-            return index.search(query, k, params=exact, allowed=allowed)
-        found = index.search(query, k, params=params, allowed=allowed)
-        if len(found.rows) < min(k, passing.count):
-            # An approximate traversal may end early; a filter must not cost results.
-            return index.search(query, k, params=exact, allowed=allowed)
-        return found
+        return search_passing(index, query, k, params, passing, alive=self.alive)
 
     def nearest(self, query: Float32Array, k: int, passing: Passing | None) -> SearchResult:
         """Return the best live rows by their dense vectors, as `search` does by the sparse ones."""
@@ -405,10 +350,3 @@ class SegmentView:
             return nearest_rows(dense, query, k, allowed=self.alive, n_allowed=self.n_alive)
         allowed = passing.words & self.alive if len(self.alive) else passing.words
         return nearest_rows(dense, query, k, allowed=allowed, n_allowed=count_rows(allowed))
-
-    def _scan(
-        self, index: ExactIndex, query: SparseVector, k: int, rows: Int64Array
-    ) -> SearchResult:
-        if len(self.alive):
-            rows = rows[contains(self.alive, rows)]
-        return best_rows(rows, index.score_rows(query, rows), k)

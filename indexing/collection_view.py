@@ -18,7 +18,8 @@ import numpy as np
 
 from indexing.base import SearchResult, check_k, check_query
 from indexing.collection_head import Head, Part, ScatteredQuery
-from indexing.collection_segment import Passing, SegmentView
+from indexing.collection_segment import SegmentView
+from indexing.filtered import Passing
 from indexing.filters import all_rows, count_rows, rows_of
 from indexing.filters_language import Test, bind, filter_key, parse_filter
 from lsr.core.records import Document

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -22,6 +22,7 @@ from lsr.core.options import (
 
 if TYPE_CHECKING:
     from indexing.config import IndexConfig
+    from indexing.filters_fields import FieldType
 
 __all__ = ["register"]
 
@@ -70,6 +71,15 @@ def build(
     text_field: TextFieldOption = None,
     title_field: TitleFieldOption = "title",
     skip_bad_lines: SkipBadLinesOption = 0,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--field",
+            metavar="NAME=TYPE",
+            help="Type of a metadata field, for filters: string, number, boolean, date, stored; "
+            "otherwise that of its values.",
+        ),
+    ] = None,
     dense: Annotated[
         Path | None,
         typer.Option(
@@ -100,15 +110,37 @@ def build(
     if corpus is not None:
         from lsr.data import BadLines, FieldMap, load_dataset
 
-        fields = FieldMap.from_flags(id_field, text_field, title_field)
+        names = FieldMap.from_flags(id_field, text_field, title_field)
         bad = BadLines(skip_bad_lines)
-        documents = load_dataset(corpus, fields=fields, bad_lines=bad).documents()
+        documents = load_dataset(corpus, fields=names, bad_lines=bad).documents()
     with build_index(
-        vectors, out, resolved, corpus=documents, overwrite=overwrite, n_threads=threads
+        vectors,
+        out,
+        resolved,
+        corpus=documents,
+        fields=_fields(fields or []),
+        overwrite=overwrite,
+        n_threads=threads,
     ) as folder:
         result = index_info(folder)
     result["dense"] = described(embed(out, dense)) if dense is not None else None
     console.emit(result, lambda: _show(result))
+
+
+def _fields(given: list[str]) -> dict[str, FieldType]:
+    from indexing.filters_fields import FIELD_TYPES
+    from lsr.core.errors import ArgumentError, near_names
+
+    fields: dict[str, FieldType] = {}
+    for entry in given:
+        name, _, kind = entry.partition("=")
+        if not name or kind not in FIELD_TYPES:
+            raise ArgumentError(
+                f"--field {entry}: expected NAME=TYPE, with one of {', '.join(FIELD_TYPES)}."
+                f"{near_names(kind, FIELD_TYPES)}"
+            )
+        fields[name] = cast("FieldType", kind)
+    return fields
 
 
 def _config(path: Path | None, layout: str | None, overrides: list[str] | None) -> IndexConfig:
@@ -245,6 +277,7 @@ def _show_tuning(result: dict[str, Any]) -> None:
 
 
 def _show(result: dict[str, Any]) -> None:
+    from indexing.collection_commands import described_fields
     from lsr.core import console
 
     lines = [
@@ -255,6 +288,7 @@ def _show(result: dict[str, Any]) -> None:
         ("encoder", f"{result['encoder']} (idf: {result['idf']})"),
         ("query encoder", "in the folder" if result["has_query_encoder"] else "none"),
         ("stored documents", "yes" if result["has_documents"] else "no"),
+        ("fields", described_fields(result["fields"])),
         ("dense half", _dense_line(result["dense"])),
         *((f"  {part}", _megabytes(size)) for part, size in result["bytes"].items()),
         ("index", _megabytes(result["index_bytes"])),

@@ -16,21 +16,17 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from indexing.base import BatchResult
-from lsr.core.errors import ArtifactCorruptedError, DataError, MissingDependencyError
-from lsr.core.sparse import Float32Array, Int32Array
+from indexing.base import BatchResult, SearchResult
+from indexing.dense_flat import faiss_module, ranked, selector, settled
+from indexing.filtered import Passing
+from lsr.core.errors import ArtifactCorruptedError, DataError
+from lsr.core.sparse import Float32Array, Int32Array, Int64Array, UInt64Array
 
 __all__ = ["DenseIndex", "DenseKind"]
 
 DenseKind: TypeAlias = Literal["flat", "hnsw"]
-
-
-def _faiss() -> Any:
-    try:
-        import faiss
-    except ImportError:
-        raise MissingDependencyError("faiss", extra="hybrid", purpose="Dense retrieval") from None
-    return faiss
+# Of passing rows, up to which a graph is not followed.
+_NARROW_SHARE = 0.1
 
 
 class DenseIndex:
@@ -62,7 +58,7 @@ class DenseIndex:
         ef_construction: int = 200,
         ef_search: int = 128,
     ) -> None:
-        faiss = _faiss()
+        faiss = faiss_module()
         if vectors.ndim != 2 or len(vectors) == 0:
             raise DataError(f"A dense index needs rows of vectors, got shape {vectors.shape}.")
         self.kind: DenseKind = kind
@@ -90,7 +86,7 @@ class DenseIndex:
 
     def save(self, path: Path) -> None:
         """Write it to the file `path`, in faiss' own format."""
-        _faiss().write_index(self._index, str(path))
+        faiss_module().write_index(self._index, str(path))
 
     @classmethod
     def load(cls, path: Path, *, kind: DenseKind) -> DenseIndex:
@@ -103,11 +99,13 @@ class DenseIndex:
         MissingDependencyError
             If faiss is not installed.
         """
-        faiss = _faiss()
+        faiss = faiss_module()
         made = cls.__new__(cls)
         made.kind = kind
         try:
-            made._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+            made._index = faiss.read_index(
+                str(path), faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY
+            )
         except RuntimeError as error:
             raise ArtifactCorruptedError(
                 f"{path} cannot be read: {str(error).splitlines()[-1]}.",
@@ -115,28 +113,74 @@ class DenseIndex:
             ) from error
         return made
 
-    def search_batch(self, queries: Float32Array, k: int, *, n_threads: int = 1) -> BatchResult:
+    def search_batch(
+        self, queries: Float32Array, k: int, *, n_threads: int = 1, passing: Passing | None = None
+    ) -> BatchResult:
         """Return the best `k` rows of every query: score descending, then row ascending.
 
-        Negative inner products are results too, unlike in a sparse index.
+        Negative inner products are results too, unlike in a sparse index. With `passing` only
+        those rows: `k` of them whenever there are so many.
         """
-        _faiss().omp_set_num_threads(n_threads)
+        faiss_module().omp_set_num_threads(n_threads)
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
         depth = min(k, self.n_documents)
-        scores, rows = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), depth)
-        order = np.lexsort((rows, -scores), axis=1)
-        rows = np.take_along_axis(rows, order, axis=1).astype(np.int32)
-        scores = np.take_along_axis(scores, order, axis=1)
-        # The graph may find fewer: faiss marks them with -1, and they belong at the end.
-        missing = rows < 0
-        if missing.any():
-            last = np.argsort(missing, axis=1, kind="stable")
-            rows = np.take_along_axis(rows, last, axis=1)
-            scores = np.take_along_axis(np.where(missing, 0, scores), last, axis=1)
-        return BatchResult(rows, scores.astype(np.float32))
+        n_rows = self.n_documents if passing is None else passing.count
+        rows = np.full((len(queries), depth), -1, dtype=np.int32)
+        scores = np.zeros((len(queries), depth), dtype=np.float32)
+        if not n_rows:
+            return BatchResult(rows, scores)
+        words = passing.words if passing is not None else None
+        # A graph that is led by all rows finds few where few pass: those are scanned.
+        by_graph = self.kind == "hnsw" and n_rows > _NARROW_SHARE * self.n_documents
+        # One more than asked for tells where rows tie for the last place.
+        wide = depth if by_graph else min(depth + 1, n_rows)
+        ahead = self._search(queries, wide, words, by_graph=by_graph)
+        for at in range(len(queries)):
+            found = ranked(ahead[0][at], ahead[1][at], depth)
+            if (
+                len(found.rows) < min(depth, n_rows)
+                and passing is not None
+                or not by_graph
+                and wide < n_rows
+                and ahead[0][at, -1] == found.scores[-1]
+            ):
+                found = self._scanned(queries[at], depth, n_rows, words)
+            rows[at, : len(found.rows)] = found.rows
+            scores[at, : len(found.rows)] = found.scores
+        return BatchResult(rows, scores)
 
-    def search(self, query: Float32Array, k: int) -> tuple[Int32Array, Float32Array]:
+    def _scanned(
+        self, query: Float32Array, k: int, n_rows: int, words: UInt64Array | None
+    ) -> SearchResult:
+        """Return the best rows of a bitmap that has `n_rows`, exactly."""
+
+        def search(depth: int) -> tuple[Float32Array, Int64Array]:
+            scores, rows = self._search(query[None], depth, words, by_graph=False)
+            return scores[0], rows[0]
+
+        return settled(search, k, n_rows)
+
+    def _search(
+        self, queries: Float32Array, depth: int, words: UInt64Array | None, *, by_graph: bool
+    ) -> tuple[Float32Array, Int64Array]:
+        """Return scores and rows as faiss orders them; a missing row is -1."""
+        faiss = faiss_module()
+        chosen = None if words is None else selector(words)
+        if by_graph:
+            effort = self._index.hnsw.efSearch
+            params = faiss.SearchParametersHNSW(efSearch=effort, sel=chosen)
+            scores, rows = self._index.search(queries, depth, params=params)
+            return scores, rows
+        index = self._index if self.kind == "flat" else faiss.downcast_index(self._index.storage)
+        params = None if chosen is None else faiss.SearchParameters(sel=chosen)
+        scores, rows = index.search(queries, depth, params=params)
+        return scores, rows
+
+    def search(
+        self, query: Float32Array, k: int, *, passing: Passing | None = None
+    ) -> tuple[Int32Array, Float32Array]:
         """Return rows and scores of one query, on the calling thread."""
-        found = self.search_batch(query[None], k)
+        found = self.search_batch(query[None], k, passing=passing)
         return found[0]
 
     def vector(self, row: int) -> Float32Array:
@@ -146,7 +190,7 @@ class DenseIndex:
 
     def bytes_by_part(self) -> dict[str, int]:
         """Return the bytes of the vectors, and of the graph if there is one."""
-        total = len(_faiss().serialize_index(self._index))
+        total = len(faiss_module().serialize_index(self._index))
         vectors = self.n_documents * self.width * 4
         return (
             {"vectors": vectors, "graph": max(0, total - vectors)}

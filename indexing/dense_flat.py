@@ -16,7 +16,7 @@ from indexing.filters import NO_FILTER
 from lsr.core.errors import DataError, MissingDependencyError
 from lsr.core.sparse import Float32Array, Int64Array, UInt64Array
 
-__all__ = ["check_dense", "faiss_module", "nearest_rows", "selector", "settled"]
+__all__ = ["check_dense", "faiss_module", "nearest_rows", "ranked", "selector", "settled"]
 
 _LARGEST_NORM = 1e18
 """Inner products of longer vectors could leave the range of float32."""
@@ -56,6 +56,11 @@ def settled(
         if depth >= n_rows or scores[k - 1] > scores[depth - 1]:
             break
         depth = min(4 * depth, n_rows)
+    return ranked(scores, rows, k)
+
+
+def ranked(scores: Float32Array, rows: Int64Array, k: int) -> SearchResult:
+    """Return the best `k` of what faiss found by the ranking rule; a row of -1 is none."""
     found = rows >= 0
     scores, rows = scores[found], rows[found]
     order = np.lexsort((rows, -scores))[:k]

@@ -18,13 +18,21 @@ an empty list are no value. An object's fields are named with dots (``author.nam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, get_args
 
 from lsr.core.errors import DataError
 
-__all__ = ["FIELD_TYPES", "FieldType", "FieldValues", "Value", "field_values", "parse_value"]
+__all__ = [
+    "FIELD_TYPES",
+    "FieldType",
+    "FieldValues",
+    "Value",
+    "field_values",
+    "infer_types",
+    "parse_value",
+]
 
 FieldType: TypeAlias = Literal["string", "number", "boolean", "date", "stored"]
 FIELD_TYPES: tuple[str, ...] = get_args(FieldType)
@@ -83,6 +91,39 @@ def _infer(values: list[Any]) -> str | None:
     return names.pop() if len(names) == 1 else None
 
 
+def _values(raw: Any) -> list[Any]:
+    """Return the values of a field; `null` and an empty list have none."""
+    many = raw if isinstance(raw, list | tuple) else [raw]
+    return [value for value in many if value is not None]
+
+
+def infer_types(
+    rows: Iterable[tuple[str, Mapping[str, Any]]], declared: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the types of all fields of documents that are all there; `rows` are ids and metadata.
+
+    A field whose values have several types, or hold what compares as none, is ``stored``.
+    """
+    types = dict(declared)
+    for _, metadata in rows:
+        for name, raw in _flat(metadata):
+            if name in declared or types.get(name) == "stored" or not (values := _values(raw)):
+                continue
+            kind = _infer(values) or "stored"
+            if types.setdefault(name, kind) != kind or not _fit(values, kind):
+                types[name] = "stored"
+    return types
+
+
+def _fit(values: list[Any], kind: str) -> bool:
+    try:
+        for value in values if kind == "number" else ():
+            parse_value(value, kind)
+    except ValueError:
+        return False
+    return True
+
+
 def field_values(
     doc_id: str, metadata: Mapping[str, Any], types: Mapping[str, str], new: dict[str, str]
 ) -> FieldValues:
@@ -106,8 +147,7 @@ def field_values(
     """
     found: FieldValues = {}
     for name, raw in _flat(metadata):
-        values = [v for v in raw if v is not None] if isinstance(raw, list | tuple) else [raw]
-        if raw is None or not values:
+        if not (values := _values(raw)):
             continue
         kind = types.get(name) or new.get(name)
         if kind is None:

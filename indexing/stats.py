@@ -30,6 +30,7 @@ def index_info(folder: IndexFolder) -> dict[str, Any]:
         "idf": details["idf"],
         "has_query_encoder": folder.query_encoder_path is not None,
         "has_documents": details["has_documents"],
+        "fields": folder.fields,
         "bytes": by_part,
         "index_bytes": sum(by_part.values()),
         "files_bytes": sum(entry.bytes for entry in manifest.files.values()),

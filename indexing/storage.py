@@ -8,6 +8,7 @@
     vocabulary.json
     query_encoder/    the query side of the encoder, where the vectors came with one
     documents.sqlite  the documents, where a corpus was given
+    fields.*.npy      their metadata by value, for filters (`indexing.folder_filter`)
     tuning.json       measured search parameters, written later by ``lsr index tune``
 
 The folder is immutable but for ``tuning.json``, which the manifest does not list.
@@ -31,6 +32,7 @@ from lsr.core.strings import StringTable
 from lsr.core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from indexing.folder_filter import FolderFilter
     from indexing.tuning import Tuning
 
 __all__ = ["INDEX_FORMAT", "QUERY_ENCODER_FOLDER", "IndexFolder", "layout_class", "load_index"]
@@ -159,19 +161,56 @@ class IndexFolder:
         target_recall: float | None = None,
         params: Config | None = None,
         allowed: UInt64Array | None = None,
+        filter: Any | None = None,
     ) -> SearchResult:
         """Return the best `k` rows, searched with `params` or those tuned for `target_recall`.
+
+        Of those in the bitmap `allowed`, or of those whose documents pass `filter`
+        (`indexing.filters_language`).
 
         Raises
         ------
         ArgumentError
-            If both are given, or the index has not been tuned for the recall.
+            If both of a pair are given, or the index has not been tuned for the recall, or keeps
+            nothing to filter by.
+        FilterError
+            If the filter breaks the language's rules, or names an unknown field.
         """
         if target_recall is not None:
             if params is not None:
                 raise ArgumentError("Give target_recall or params, not both.")
             params = self.params_for(target_recall)
+        if filter is not None:
+            if allowed is not None:
+                raise ArgumentError("Give allowed or filter, not both.")
+            return self.filters.search(self.index, query, k, params, filter)
         return self.index.search(query, k, params=params, allowed=allowed)
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Types of the metadata fields that filters may name."""
+        kept = self.manifest.details.get("fields")
+        return dict(kept["types"]) if kept is not None else {}
+
+    @cached_property
+    def filters(self) -> FolderFilter:
+        """The filters on its documents' metadata.
+
+        Raises
+        ------
+        ArgumentError
+            If there are none: the index stores no documents, or was built by an older release.
+        """
+        from indexing.filters_columns import Columns
+        from indexing.folder_filter import FolderFilter
+
+        kept = self.manifest.details.get("fields")
+        if kept is None:
+            raise ArgumentError(
+                f"The index {self.path.name!r} keeps no metadata to filter by.",
+                hint="Build it again with --corpus; or make a live collection: lsr index create.",
+            )
+        return FolderFilter(Columns.open(self.path, self.manifest, kept), kept["types"])
 
     @cached_property
     def doc_ids(self) -> StringTable:

@@ -30,7 +30,7 @@ from lsr.core.records import Document
 from lsr.core.sparse import Int32Array
 from lsr.core.strings import StringTable
 
-__all__ = ["DOCUMENTS_NAME", "DocumentStore", "write_documents"]
+__all__ = ["DOCUMENTS_NAME", "DocumentStore", "read_metadata", "write_documents"]
 
 DOCUMENTS_NAME = "documents.sqlite"
 
@@ -270,6 +270,18 @@ def write_documents(
         finally:
             connection.close()
     return passed_over
+
+
+def read_metadata(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the id and the metadata of every row that `write_documents` wrote, in order."""
+    connection = sqlite3.connect(path)
+    try:
+        for doc_id, metadata in connection.execute(
+            "SELECT doc_id, metadata FROM documents ORDER BY row"
+        ):
+            yield doc_id, {} if metadata == "{}" else json.loads(metadata)
+    finally:
+        connection.close()
 
 
 def _insert(connection: sqlite3.Connection, row: int, document: Document) -> None:

@@ -108,7 +108,7 @@ class CollectionMachine(RuleBasedStateMachine):
         # Few documents must reach what many reach.
         self.limits.setattr("indexing.collection_head.TAIL", tail)
         self.limits.setattr("indexing.collection_maintenance.FOLD_AT", fold_at)
-        self.limits.setattr("indexing.collection_segment._NS_A_LOOKUP", lookup_ns)
+        self.limits.setattr("indexing.filtered._NS_A_LOOKUP", lookup_ns)
         config = CollectionConfig(seal_at=seal_at, merge_factor=2, fields=FIELDS)
         self.path = self.folder / "live"
         self.collection = Collection.create(

@@ -163,7 +163,7 @@ def test_without_the_packages_the_sparse_half_goes_on(
     def missing() -> Any:
         raise MissingDependencyError("faiss", extra="hybrid", purpose="Dense retrieval")
 
-    monkeypatch.setattr("indexing.dense._faiss", missing)
+    monkeypatch.setattr("indexing.dense.faiss_module", missing)
     engine = Engine.open(both_path)
     engine.warm_up()
     assert "No hybrid search" in caplog.text
