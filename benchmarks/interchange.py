@@ -22,17 +22,20 @@ from indexing.exact import ExactIndex
 from lsr.core.console import print_table
 from lsr.core.errors import LsrError
 from lsr.core.sparse import SparseMatrix
-from lsr.data.interchange import FORMATS, export_vectors, import_vectors, require_format, to_impacts
+from lsr.data.interchange import (
+    FORMATS,
+    export_vectors,
+    impact_matrix,
+    import_vectors,
+    require_format,
+    to_impacts,
+)
 from lsr.data.vectors import VectorCollection, open_vectors
 
 K = 10
 FILES = {"ciff": "c.ciff", "csr": "c.csr", "topics": "c.tsv", "lsr-benchmark": "doc-embeddings.npz"}
 SCALED = ("anserini", "topics", "ciff")
 BMP_LARGEST_QUERY_WEIGHT = 32  # BMP scales every query so that its heaviest term weighs this
-
-
-def impacts(matrix: SparseMatrix, scale: float) -> SparseMatrix:
-    return SparseMatrix.from_rows([to_impacts(row, scale) for row in matrix], matrix.size)
 
 
 def same(left: SparseMatrix, right: SparseMatrix) -> bool:
@@ -57,7 +60,7 @@ def formats(collection: VectorCollection, work: Path, scale: float) -> None:
             path, work / f"{name}.vectors", form, vocabulary=collection.vocabulary
         )
         read = time.perf_counter() - started
-        expected = impacts(matrix, scale) if name in SCALED else matrix
+        expected = impact_matrix(matrix, scale) if name in SCALED else matrix
         equal = "yes" if same(again.matrix(), expected) else "NO"
         rows.append((name, path.stat().st_size / 1e6, written, read, equal))
     print_table(["format", "MB", "written s", "read s", "same again"], rows)
@@ -131,7 +134,7 @@ def readers(
 ) -> None:
     tokens = list(collection.vocabulary.tokens)
     whole = ExactIndex.from_matrix(collection.matrix())
-    coarse = ExactIndex.from_matrix(impacts(collection.matrix(), scale))
+    coarse = ExactIndex.from_matrix(impact_matrix(collection.matrix(), scale))
     matrix = queries.matrix()
     heaviest = [
         to_impacts(row, BMP_LARGEST_QUERY_WEIGHT / float(row.weights.max()))
@@ -139,7 +142,7 @@ def readers(
         if row.nnz
     ]
     for_bmp = SparseMatrix.from_rows(heaviest, matrix.size)
-    for_lucene = impacts(matrix, scale)
+    for_lucene = impact_matrix(matrix, scale)
     rows = []
     try:
         rows.append(

@@ -20,9 +20,9 @@ from lsr.core.artifact import check_artifact, read_manifest, write_artifact
 from lsr.core.manifest import Manifest
 from lsr.core.records import Document, Query
 
-__all__ = ["Cache", "Ran", "content_hash", "folder_hash", "run_hash", "texts_hash"]
+__all__ = ["RUN_FORMAT", "Cache", "Ran", "content_hash", "folder_hash", "run_hash", "texts_hash"]
 
-RUN_FORMAT = 1
+RUN_FORMAT = 2
 
 
 class Ran(NamedTuple):

@@ -55,6 +55,7 @@ def reproduce(
 
     Example: `LSR_DATA=../shared/data lsr eval reproduce trec-runs`
     """
+    from eval.agreement import check_agreements
     from eval.reproduce import check_suite
     from eval.running import run_suite
     from lsr.core import console
@@ -62,17 +63,16 @@ def reproduce(
 
     console.configure(quiet=quiet, json_output=as_json)
     chosen = cut_suite(suite, collection, system)
-    if not chosen.expected:
+    figures = [(e.collection, e.system) for e in chosen.expected]
+    pairs = [(a.collection, name) for a in chosen.agreements for name in (a.system, a.other)]
+    if not figures and not pairs:
         raise ArgumentError(f"The suite {chosen.name!r} expects no figure of what was chosen.")
     # Only what a figure is expected of is run.
-    chosen = chosen.only(
-        tuple(dict.fromkeys(e.collection for e in chosen.expected)),
-        tuple(dict.fromkeys(e.system for e in chosen.expected)),
-    )
-    runner = make_runner(chosen, models, cache, fresh=fresh, timing=False, threads=threads)
-    wanted = {(e.collection, e.system) for e in chosen.expected}
-    results, skipped = run_suite(runner, wanted=wanted)
-    checks = check_suite(chosen, results, skipped)
+    needed = list(dict.fromkeys([*figures, *pairs]))
+    chosen = chosen.only(tuple(c for c, _ in needed), tuple(s for _, s in needed))
+    runner = make_runner(chosen, suite, models, cache, fresh=fresh, timing=False, threads=threads)
+    results, skipped = run_suite(runner, wanted=set(figures))
+    checks = [*check_suite(chosen, results, skipped), *check_agreements(runner)]
     bad = [c for c in checks if c.verdict == "FAIL" or (require_all and c.verdict == "skipped")]
     document = {
         "suite": chosen.name,
@@ -147,9 +147,15 @@ def report(
         )
     if suite is not None:
         chosen = cut_suite(suite, collection, system)
-        runner = make_runner(chosen, models, cache, fresh=fresh, timing=timing, threads=threads)
+        runner = make_runner(
+            chosen, suite, models, cache, fresh=fresh, timing=timing, threads=threads
+        )
         parts = collect_suite(
-            runner, measure=measure, baseline=baseline, explain=tuple(explain or ())
+            runner,
+            measure=measure,
+            baseline=baseline,
+            explain=tuple(explain or ()),
+            command=shlex.join(["lsr", *sys.argv[1:]]),
         )
     else:
         parts = collect_results(tuple(results or ()), measure=measure, baseline=baseline)
@@ -175,6 +181,7 @@ def cut_suite(name: str, collections: list[str] | None, systems: list[str] | Non
 
 def make_runner(
     suite: Suite,
+    name: str,
     models: Path | None,
     cache: Path | None,
     *,
@@ -182,7 +189,7 @@ def make_runner(
     timing: bool,
     threads: int | None,
 ) -> Runner:
-    """Return the runner of a suite with its places."""
+    """Return the runner of a suite, called `name` on the command line, with its places."""
     from eval.running import Runner
     from eval.workbench import BenchOptions
     from lsr.core.settings import get_settings
@@ -194,7 +201,9 @@ def make_runner(
         timing=timing,
         n_threads=threads,
     )
-    return Runner(suite, options, command=shlex.join(["lsr", *sys.argv[1:]]))
+    # Of a single figure; where its vectors are kept is no part of it.
+    places = ["--models", str(models)] if models else []
+    return Runner(suite, options, command=shlex.join(["lsr", "eval", "report", name, *places]))
 
 
 def _show(checks: list[Check]) -> None:

@@ -37,6 +37,7 @@ from lsr.core.errors import DataError, EncoderError
 from lsr.core.manifest import Manifest
 from lsr.core.sparse import SparseMatrix, vstack
 from lsr.data.base import Dataset
+from lsr.data.interchange import impact_matrix
 from lsr.encoders.base import Encoder, QueryEncoder
 
 __all__ = [
@@ -105,6 +106,8 @@ class SearchTarget:
         Yields the document vectors in parts, for sparsity.
     known : Efficiency
         What is known before searching: bytes, build time, encoding rate.
+    impact_scale : float, optional
+        Queries are multiplied by it and rounded, as the index's documents were.
     """
 
     system: str
@@ -114,6 +117,12 @@ class SearchTarget:
     params: Any | None = None
     vectors: Callable[[], Iterable[SparseMatrix]] | None = None
     known: Efficiency = field(default_factory=Efficiency)
+    impact_scale: float | None = None
+
+    def encode_queries(self, texts: Sequence[str], *, batch_size: int = 32) -> SparseMatrix:
+        """Return the query vectors as the index is searched with them."""
+        vectors = self.encoder.encode_queries(texts, batch_size=batch_size)
+        return vectors if self.impact_scale is None else impact_matrix(vectors, self.impact_scale)
 
 
 def evaluate(
@@ -249,7 +258,7 @@ def search_run(
     VocabularyMismatchError
         If encoder and index do not belong together.
     """
-    queries = target.encoder.encode_queries(topics.texts, batch_size=batch_size)
+    queries = target.encode_queries(topics.texts, batch_size=batch_size)
     # Ids are looked up per result; a memory-mapped table would decode each one anew.
     doc_ids = list(target.doc_ids)
     found = target.index.search_batch(queries, k, params=target.params, n_threads=n_threads)
@@ -284,7 +293,7 @@ def measure_efficiency(
             lambda i: index.search(vectors[i], k, params=params), len(chosen), **passes
         ),
         encode_query=measure_latency(
-            lambda i: target.encoder.encode_queries([texts[i]]), len(chosen), **passes
+            lambda i: target.encode_queries([texts[i]]), len(chosen), **passes
         ),
         throughput=measure_throughput(
             lambda: index.search_batch(batch, k, params=params, n_threads=threads),

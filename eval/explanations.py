@@ -150,7 +150,7 @@ class _Explainer:
         from indexing.explain import explain
 
         encoder = self._target.encoder
-        vector = encoder.encode_queries([query]).row(0)
+        vector = self._target.encode_queries([query]).row(0)
         found = explain(self._target.index, vector, self._rows[doc_id], encoder.vocabulary)
         largest = found.terms[0].contribution if found.terms else 1.0
         shown = found.terms[:_TERMS]

@@ -8,13 +8,13 @@ from importlib import resources
 from typing import Any
 
 from eval.explanations import ExplainedQuery
-from eval.plots import bars_plot, recall_latency_plot, scatter_plot
+from eval.figures import Figure
 from eval.report import COST_COLUMNS, cost_cells, machine_line, row_notes
 from eval.reproduce import Check
 from eval.results import Results
 from eval.running import Skipped
-from eval.significance import CompareConfig, Comparison, mean_interval
-from eval.summary import Cell, Overview, overview
+from eval.significance import CompareConfig, Comparison
+from eval.summary import Cell, overview, significance_marks
 from eval.sweep import Sweep
 from lsr.core.errors import MissingDependencyError
 
@@ -31,6 +31,8 @@ class ReportParts:
         ``(collection, system)`` to queries.
     groups : dict
         Collection to the group it is averaged into.
+    command : str
+        Makes the whole report; every result has the one that makes it alone.
     """
 
     title: str
@@ -42,14 +44,22 @@ class ReportParts:
     checks: Sequence[Check] = ()
     skipped: Sequence[Skipped] = ()
     sweeps: Sequence[Sweep] = ()
+    command: str = ""
     explained: Mapping[tuple[str, str], Sequence[ExplainedQuery]] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
     about_collections: Mapping[str, str] = field(default_factory=dict)
     compare_config: CompareConfig = field(default_factory=CompareConfig)
 
 
-def html_report(parts: ReportParts) -> str:
+def html_report(parts: ReportParts, figures: Sequence[Figure]) -> str:
     """Return the page.
+
+    Parameters
+    ----------
+    parts : ReportParts
+        What it tells.
+    figures : sequence of Figure
+        Set into the page as they are.
 
     Raises
     ------
@@ -81,7 +91,8 @@ def html_report(parts: ReportParts) -> str:
         made=machines[0] if machines else "",
         table=table,
         test=parts.compare_config.test,
-        figures=_figures(parts, table),
+        figures=figures,
+        command=parts.command,
         collections=[
             _collection(parts, label) for label in dict.fromkeys(r.label for r in parts.results)
         ],
@@ -94,11 +105,7 @@ def html_report(parts: ReportParts) -> str:
 def _collection(parts: ReportParts, label: str) -> dict[str, Any]:
     rows = [r for r in parts.results if r.label == label]
     measures = list(dict.fromkeys(name for r in rows for name in r.measures))
-    marks = {
-        (c.system, c.measure): "▲" if c.difference > 0 else "▼"
-        for c in parts.comparisons
-        if c.dataset == label and c.p_holm < 0.05
-    }
+    marks = {m: significance_marks(parts.comparisons, m) for m in measures}
     best = {m: max(r.measures[m] for r in rows if m in r.measures) for m in measures}
     costs = [cost_cells(r) for r in rows]
     shown = [at for at in range(len(COST_COLUMNS)) if any(cost[at] for cost in costs)]
@@ -115,7 +122,7 @@ def _collection(parts: ReportParts, label: str) -> dict[str, Any]:
                 "scores": [
                     Cell(
                         r.measures.get(m),
-                        marks.get((r.system, m), ""),
+                        marks[m].get((r.system, label), ""),
                         len(rows) > 1 and r.measures.get(m) == best[m],
                     )
                     for m in measures
@@ -133,66 +140,3 @@ def _collection(parts: ReportParts, label: str) -> dict[str, Any]:
             if collection == label and queries
         ],
     }
-
-
-def _figures(parts: ReportParts, table: Overview) -> list[dict[str, str]]:
-    figures: list[dict[str, str]] = []
-    labels = list(dict.fromkeys(r.label for r in parts.results if parts.measure in r.measures))
-    found = {(r.system, r.label): r for r in parts.results if parts.measure in r.measures}
-    if labels:
-        scores: dict[str, list[float | None]] = {}
-        errors: dict[str, list[tuple[float, float] | None]] = {}
-        for system in table.rows:
-            there = [found.get((system, label)) for label in labels]
-            scores[system] = [r.measures[parts.measure] if r else None for r in there]
-            errors[system] = [_interval(r, parts) if r else None for r in there]
-        figures.append(
-            {
-                "svg": bars_plot(labels, scores, measure=parts.measure, errors=errors),
-                "caption": f"{parts.measure} by collection, with 95 % bootstrap intervals of the "
-                "mean over queries.",
-            }
-        )
-    # A point is a mean over collections, so only systems that were measured on all of them.
-    for caption, x_label, cost in (
-        ("Quality against latency.", "µs a query, mean, one thread", _latency),
-        ("Quality against FLOPS (sparse systems).", "FLOPS: products a document", _flops),
-    ):
-        points = []
-        for system in table.rows:
-            measured = [found[system, label] for label in labels if (system, label) in found]
-            costs = [cost(r) for r in measured]
-            if len(measured) == len(labels) and costs and None not in costs:
-                quality = sum(r.measures[parts.measure] for r in measured) / len(measured)
-                points.append((system, sum(c or 0.0 for c in costs) / len(costs), quality))
-        if len(points) > 1:
-            label = f"{parts.measure}, mean over collections"
-            figures.append(
-                {"svg": scatter_plot(points, x_label=x_label, y_label=label), "caption": caption}
-            )
-    if parts.sweeps:
-        figures.append(
-            {
-                "svg": recall_latency_plot(parts.sweeps),
-                "caption": "Recall against exact search and latency: the Pareto front (chosen on "
-                "half of the queries, measured on the other half), all settings, exact search.",
-            }
-        )
-    return figures
-
-
-def _interval(result: Results, parts: ReportParts) -> tuple[float, float]:
-    import numpy as np
-
-    values = np.array(list(result.per_query[parts.measure].values()))
-    return mean_interval(values, parts.compare_config)
-
-
-def _latency(result: Results) -> float | None:
-    search = result.efficiency.search
-    return search.mean_us if search else None
-
-
-def _flops(result: Results) -> float | None:
-    sparsity = result.efficiency.sparsity
-    return sparsity.flops if sparsity else None

@@ -12,6 +12,7 @@ Throughput is another question and has its own function: all threads, whole batc
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +34,11 @@ __all__ = [
 
 
 class Latency(BaseModel):
-    """Time of one query on one thread, in microseconds, over `n_queries` queries."""
+    """Time of one query on one thread, in microseconds, over `n_queries` queries.
+
+    `load` is the machine's over the last minute when it was done: above 1, other work took part
+    of the processor.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,6 +49,7 @@ class Latency(BaseModel):
     n_queries: int
     n_runs: int
     n_warmup: int
+    load: float | None = None
 
     @classmethod
     def of(cls, times_us: NDArray[np.float64], *, n_runs: int, n_warmup: int) -> Latency:
@@ -57,6 +63,7 @@ class Latency(BaseModel):
             n_queries=len(times_us),
             n_runs=n_runs,
             n_warmup=n_warmup,
+            load=round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         )
 
 

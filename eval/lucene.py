@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,10 +79,15 @@ def search_texts(
 def search_impacts(
     index: Path, topics: Path, k: int, work: Path, *, n_threads: int = 2
 ) -> RunTable:
-    """Return the run of the queries in a file of repeated tokens (`lsr.data.interchange`)."""
+    """Return the run of the queries in a file of repeated tokens (`lsr.data.interchange`).
+
+    Scores are the whole numbers that Lucene added up: its front end moves equal ones apart by tiny
+    amounts when it writes a run, so that ties look like an order.
+    """
     work.mkdir(parents=True, exist_ok=True)
     extra = ["-impact", "-pretokenized"]
-    return _search(index, topics, k, work, extra, n_threads)
+    run = _search(index, topics, k, work, extra, n_threads)
+    return RunTable.from_scored(found._replace(score=round(found.score)) for found in run)
 
 
 def folder_bytes(path: Path) -> int:
@@ -105,8 +110,11 @@ class LuceneSearcher:
         self, index: Path, kind: Literal["bm25", "impact"], *, k1: float = 0.9, b: float = 0.4
     ) -> None:
         name = "SimpleSearcher" if kind == "bm25" else "SimpleImpactSearcher"
-        searcher, self._integer, self._map = load_classes(
-            f"io.anserini.search.{name}", "java.lang.Integer", "java.util.HashMap"
+        searcher, self._integer, self._map, self._list = load_classes(
+            f"io.anserini.search.{name}",
+            "java.lang.Integer",
+            "java.util.HashMap",
+            "java.util.ArrayList",
         )
         self._searcher: Any = searcher(str(index))
         if kind == "bm25":
@@ -126,6 +134,14 @@ class LuceneSearcher:
     def time(self, query: Any, k: int) -> object:
         """Search and leave the result in Java: what is timed is Lucene, not the bridge."""
         return self._searcher.search(query, k)
+
+    def time_batch(self, queries: Sequence[Any], k: int, *, n_threads: int) -> object:
+        """Search many on Lucene's own threads and leave the results in Java."""
+        asked, names = self._list(), self._list()
+        for at, query in enumerate(queries):
+            asked.add(query)
+            names.add(str(at))
+        return self._searcher.batch_search(asked, names, k, n_threads)
 
     def close(self) -> None:
         """Close the index."""

@@ -9,60 +9,85 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lsr.core.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from eval.sweep import Sweep
 
-__all__ = ["bars_plot", "recall_latency_plot", "scatter_plot"]
+__all__ = ["Bar", "bars_plot", "recall_latency_plot", "scatter_plot"]
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1", "#4D4D4D")
 MARKERS = "osD^vPX*"
+_BASELINE = "#4D4D4D"
+_VERDICTS = {"": "#8A8F98", "▲": "#0072B2", "▼": "#C2590A"}
+"""Not different from the baseline, better, worse; white figures are legible on each."""
 
 
-def bars_plot(
-    collections: Sequence[str],
-    scores: dict[str, list[float | None]],
-    *,
-    measure: str,
-    errors: dict[str, list[tuple[float, float] | None]] | None = None,
-) -> str:
-    """Return grouped bars: one group a collection, one bar a system.
+class Bar(NamedTuple):
+    """One system's score on a collection.
+
+    Attributes
+    ----------
+    interval : (float, float)
+        Drawn as a whisker.
+    mark : str
+        ``▲`` or ``▼`` where it differs significantly from the baseline.
+    """
+
+    system: str
+    value: float
+    interval: tuple[float, float]
+    mark: str = ""
+
+
+def bars_plot(panels: Mapping[str, Sequence[Bar]], *, measure: str, baseline: str = "") -> str:
+    """Return bars, one panel a collection: names stand beside them, so many systems stay legible.
 
     Parameters
     ----------
-    collections : sequence of str
-        Groups, in order.
-    scores : dict
-        System to one score a collection; None leaves the bar out.
+    panels : mapping
+        Collection to its bars, in order.
     measure : str
         The axis' name.
-    errors : dict, optional
-        System to one confidence interval a collection, drawn as whiskers.
+    baseline : str
+        A system whose score is drawn as a line through its panel.
     """
     pyplot = _pyplot()
-    n = max(1, len(scores))
-    width = 0.82 / n
-    figure, axes = pyplot.subplots(figsize=(max(7.0, 1.15 * len(collections) + 2), 3.6))
-    for at, (system, values) in enumerate(scores.items()):
-        there = [i for i, value in enumerate(values) if value is not None]
-        heights = [values[i] for i in there]
-        places = [i + (at - (n - 1) / 2) * width for i in there]
-        colour = COLOURS[at % len(COLOURS)]
-        axes.bar(places, heights, width * 0.94, label=system, color=colour)
-        for place, i, height in zip(places, there, heights, strict=True):
-            interval = errors[system][i] if errors else None
-            if interval is not None and height is not None:
-                axes.plot([place, place], interval, color="#333333", linewidth=0.9)
-    axes.set_xticks(range(len(collections)), collections)
-    axes.set_ylabel(measure)
-    axes.set_ylim(bottom=0)
-    axes.grid(axis="y", color="#dddddd", linewidth=0.7)
-    axes.set_axisbelow(True)
-    _legend(axes, n)
+    systems = list(dict.fromkeys(bar.system for bars in panels.values() for bar in bars))
+    n_columns = min(4, max(1, len(panels)))
+    n_rows = -(-len(panels) // n_columns)
+    figure, grid = pyplot.subplots(
+        n_rows,
+        n_columns,
+        figsize=(2.4 + 2.1 * n_columns, n_rows * (0.75 + 0.21 * len(systems))),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (collection, bars) in zip(grid.flat, panels.items(), strict=False):
+        for bar in bars:
+            place = systems.index(bar.system)
+            colour = _BASELINE if bar.system == baseline else _VERDICTS[bar.mark]
+            axes.barh(place, bar.value, 0.74, color=colour)
+            axes.plot(bar.interval, [place, place], color="#222222", linewidth=0.9)
+            axes.text(
+                0.02, place, f"{bar.value:.3f}", fontsize=7.5, va="center", color="#ffffff",
+                transform=axes.get_yaxis_transform(),
+            )  # fmt: skip
+            if bar.system == baseline:
+                axes.axvline(bar.value, color="#222222", linewidth=0.9, linestyle=":")
+        axes.set_title(collection, fontsize=9.5, loc="left")
+        axes.set_yticks(range(len(systems)), systems, fontsize=8.5)
+        axes.set_ylim(len(systems) - 0.5, -0.5)
+        axes.set_xlim(left=0)
+        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="x", labelsize=8)
+    figure.supxlabel(measure, fontsize=9)
     return _svg(figure)
 
 
@@ -90,7 +115,8 @@ def scatter_plot(
         axes.plot(
             x,
             y,
-            MARKERS[at % len(MARKERS)],
+            # From the ninth point on the colours come again, each with another marker.
+            MARKERS[(at + at // len(COLOURS)) % len(MARKERS)],
             color=COLOURS[at % len(COLOURS)],
             markersize=8,
             label=name,
@@ -182,17 +208,6 @@ def _plain_log_ticks(axes: Any, *, which: str = "x") -> None:
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axis.set_minor_formatter(NullFormatter())
-
-
-def _legend(axes: Any, n: int) -> None:
-    axes.legend(
-        fontsize=8.5,
-        frameon=False,
-        ncols=min(4, n),
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
-        handlelength=1.2,
-    )
 
 
 def _svg(figure: Any) -> str:

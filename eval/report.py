@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eval.figures import Figure
 from eval.reproduce import Check
 from eval.results import Results
 from eval.running import Skipped
@@ -20,7 +21,8 @@ __all__ = [
 
 _RULES = (
     "- A judged query without results counts 0. Ties are ordered as trec_eval orders them. "
-    "Times are those of one query on one thread after warm-up, median of several runs."
+    "Times are those of one query on one thread after warm-up, median of several runs; at a load "
+    "above 1 other work shared the processor."
 )
 COST_COLUMNS = (
     "terms/doc",
@@ -49,6 +51,8 @@ def markdown_report(
     table: Overview | None = None,
     checks: Sequence[Check] = (),
     skipped: Sequence[Skipped] = (),
+    figures: Sequence[Figure] = (),
+    command: str = "",
 ) -> str:
     """Return a Markdown report: overview, one table a collection, notes, commands, machine.
 
@@ -62,12 +66,18 @@ def markdown_report(
         Systems by collections, put first.
     checks, skipped
         Expected figures, and what could not be run.
+    figures : sequence of Figure
+        Files of their names stand beside the report.
+    command : str
+        Made the whole report; empty: each result has its own.
     """
     lines = [f"# {title}", ""]
     if about:
         lines += [about, ""]
     if table is not None and table.rows:
         lines += _overview(table)
+    for figure in figures:
+        lines += [f"![{figure.name}]({figure.name}.svg)", "", figure.caption, ""]
     if checks:
         lines += _checks(checks)
     for label in dict.fromkeys(result.label for result in results):
@@ -79,13 +89,13 @@ def markdown_report(
         lines += [f"- {s.system} on {s.collection}: {s.reason}" for s in skipped]
         lines.append("")
     lines += ["## How it was made", ""]
-    commands: dict[str, list[str]] = {}
+    commands: dict[str, list[str]] = {command: []} if command else {}
     for result in results:
-        if result.command:
+        if result.command and not command:
             commands.setdefault(result.command, []).append(f"{result.system} on {result.label}")
-    for command, made in commands.items():
-        what = "everything" if len(commands) == 1 and len(made) > 1 else ", ".join(made)
-        lines.append(f"- {what}: `{command}`")
+    for made, rows_made in commands.items():
+        what = "everything" if len(commands) == 1 else ", ".join(rows_made)
+        lines.append(f"- {what}: `{made}`")
     for machine in dict.fromkeys(machine_line(result) for result in results):
         lines.append(f"- {machine}")
     lines += [_RULES, ""]
@@ -200,6 +210,13 @@ def row_notes(result: Results) -> list[str]:
         notes.append(f"documents cut at {cut.document_tokens} tokens")
     if cut.query_tokens:
         notes.append(f"queries cut at {cut.query_tokens} tokens")
+    timed = result.efficiency.search
+    if timed is not None and timed.load is not None:
+        notes.append(f"timed at a load of {timed.load:g}")
+    parts = result.efficiency.index_bytes or {}
+    if len(parts) > 1:
+        shown = ", ".join(f"{name} {human_bytes(count)}" for name, count in parts.items())
+        notes.append(f"index: {shown}")
     return notes
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
+from eval.agreement import check_agreements
 from eval.explanations import ExplainedQuery, explain_extremes
+from eval.figures import draw_figures
 from eval.html import ReportParts, html_report
 from eval.report import markdown_report
 from eval.reproduce import check_suite
@@ -19,7 +23,7 @@ from eval.running import Runner, run_suite
 from eval.significance import Comparison, compare
 from eval.summary import overview
 from eval.sweep import Sweep
-from lsr.core.artifact import write_text_atomic
+from lsr.core.artifact import write_bytes_atomic, write_text_atomic
 from lsr.core.errors import ArgumentError, ArtifactFormatError, DataError, near_names
 
 __all__ = ["collect_results", "collect_suite", "load_sweep", "write_report"]
@@ -33,6 +37,7 @@ def collect_suite(
     measure: str = "nDCG@10",
     baseline: str | None = None,
     explain: Sequence[str] = (),
+    command: str = "",
 ) -> ReportParts:
     """Run a suite and return what its report is made of.
 
@@ -46,6 +51,8 @@ def collect_suite(
         The suite's, or its first system, otherwise.
     explain : sequence of str
         Sparse systems whose worst and best queries are explained.
+    command : str
+        What makes the whole report.
 
     Raises
     ------
@@ -72,11 +79,12 @@ def collect_suite(
     return ReportParts(
         title=f"Evaluation: {suite.name}",
         about=suite.about,
+        command=command,
         results=results,
         measure=measure,
         baseline=chosen,
         comparisons=_compare(results, chosen),
-        checks=check_suite(suite, results, skipped),
+        checks=[*check_suite(suite, results, skipped), *check_agreements(runner)],
         skipped=skipped,
         explained=explained,
         groups={c.name: c.group for c in suite.collections if c.group},
@@ -108,7 +116,10 @@ def collect_results(
 def write_report(
     parts: ReportParts, folder: Path, *, sweeps: Sequence[Path] = ()
 ) -> tuple[Path, ...]:
-    """Write ``report.html``, ``report.md`` and ``results.json`` and return their paths.
+    """Write the report into a folder and return the paths of its files.
+
+    ``report.html`` needs nothing else; ``report.md`` needs the ``.svg`` beside it; ``results.json``
+    has all but the values of single queries, which stand in ``per-query.json.gz``.
 
     Raises
     ------
@@ -123,8 +134,16 @@ def write_report(
         baseline=parts.baseline,
         groups=parts.groups,
     )
+    figures = draw_figures(
+        parts.results,
+        measure=parts.measure,
+        baseline=parts.baseline,
+        comparisons=parts.comparisons,
+        config=parts.compare_config,
+        sweeps=parts.sweeps,
+    )
     texts = {
-        "report.html": html_report(parts),
+        "report.html": html_report(parts, figures),
         "report.md": markdown_report(
             parts.results,
             title=parts.title,
@@ -132,25 +151,51 @@ def write_report(
             table=table,
             checks=parts.checks,
             skipped=parts.skipped,
+            figures=figures,
+            command=parts.command,
         ),
-        "results.json": json.dumps(
-            {
-                "title": parts.title,
-                "baseline": parts.baseline,
-                "results": [result.to_json() for result in parts.results],
-                "comparisons": [c.model_dump(mode="json") for c in parts.comparisons],
-                "checks": [c.model_dump(mode="json") for c in parts.checks],
-                "sweeps": [s.model_dump(mode="json") for s in parts.sweeps],
-                "skipped": [vars(s) for s in parts.skipped],
-            },
-            ensure_ascii=False,
-            indent=1,
-        )
-        + "\n",
+        "results.json": _json(_document(parts), indent=1),
+        **{f"{figure.name}.svg": figure.svg + "\n" for figure in figures},
     }
     for name, text in texts.items():
         write_text_atomic(folder / name, text)
-    return tuple(folder / name for name in texts)
+    # Ten thousand queries by a dozen systems: compressed, and apart from what a person reads.
+    packed = gzip.compress(_json(_per_query(parts.results)).encode(), mtime=0)
+    write_bytes_atomic(folder / "per-query.json.gz", packed)
+    return tuple(folder / name for name in (*texts, "per-query.json.gz"))
+
+
+def _document(parts: ReportParts) -> dict[str, Any]:
+    return {
+        "title": parts.title,
+        "command": parts.command,
+        "baseline": parts.baseline,
+        "results": [
+            {name: value for name, value in result.to_json().items() if name != "per_query"}
+            for result in parts.results
+        ],
+        "comparisons": [c.model_dump(mode="json") for c in parts.comparisons],
+        "checks": [c.model_dump(mode="json") for c in parts.checks],
+        "sweeps": [s.model_dump(mode="json") for s in parts.sweeps],
+        "skipped": [vars(s) for s in parts.skipped],
+    }
+
+
+def _per_query(results: Sequence[Results]) -> dict[str, Any]:
+    """Return collection to query ids, and to one list of values by system and measure."""
+    found: dict[str, Any] = {}
+    for result in results:
+        query_ids = list(next(iter(result.per_query.values()), {}))
+        entry = found.setdefault(result.label, {"query_ids": query_ids, "systems": {}})
+        entry["systems"][result.system] = {
+            measure: [values[query_id] for query_id in entry["query_ids"]]
+            for measure, values in result.per_query.items()
+        }
+    return found
+
+
+def _json(document: dict[str, Any], *, indent: int | None = None) -> str:
+    return json.dumps(document, ensure_ascii=False, indent=indent) + "\n"
 
 
 def load_sweep(path: Path) -> Sweep:

@@ -7,12 +7,13 @@ re-ranking) asks for their runs, which are cached like its own.
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.cache import Ran, content_hash, run_hash
+from eval.cache import RUN_FORMAT, Ran, content_hash, run_hash
 from eval.evaluate import drops_self, evaluate_run
 from eval.fusion import convex_combination, reciprocal_rank_fusion, tune_weight
 from eval.measures import parse_measures, score_queries, summarise
@@ -38,9 +39,12 @@ from lsr.core.errors import (
     MissingDependencyError,
 )
 
-__all__ = ["Runner", "Skipped", "run_suite"]
+__all__ = ["ABSENT", "Runner", "Skipped", "run_suite"]
 
 logger = logging.getLogger(__name__)
+
+ABSENT = (DatasetNotFoundError, EncoderNotFoundError, MissingDependencyError)
+"""What a machine may lack; anything else that a system raises is an error."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Runner:
     options : BenchOptions
         Places and speed.
     command : str
-        Stored in the results.
+        Runs the suite; each result is given it with its own collection and system.
     """
 
     def __init__(self, suite: Suite, options: BenchOptions, *, command: str = "") -> None:
@@ -97,7 +101,7 @@ class Runner:
             system=system,
             efficiency=ran.efficiency,
             truncation=ran.truncation,
-            command=self._command,
+            command=self._command_of(collection, system),
         )
         about = (bench.collection.about,) if bench.collection.about else ()
         return scored.model_copy(
@@ -107,6 +111,11 @@ class Runner:
                 "notes": (*about, *scored.notes, *ran.notes),
             }
         )
+
+    def _command_of(self, collection: str, system: str) -> str:
+        if not self._command:
+            return ""
+        return f"{self._command} {shlex.join(['-c', collection, '-s', system])}"
 
     def ran(self, collection: str, name: str) -> Ran:
         """Return the run of a system on a collection, from memory, the cache, or now."""
@@ -171,6 +180,7 @@ class Runner:
             "documents": bench.documents_hash,
             "queries": bench.queries_hash,
             "k": bench.collection.k,
+            "format": RUN_FORMAT,
         }
         key = content_hash(parts)
         found = bench.cache.load_run(key)
@@ -252,7 +262,7 @@ def run_suite(
     """
     results: list[Results] = []
     skipped: list[Skipped] = []
-    for collection in runner.suite.collections:
+    for collection in (c for c in runner.suite.collections if not c.hidden):
         for system in runner.suite.systems:
             if system.hidden or (
                 wanted is not None and (collection.name, system.name) not in wanted
@@ -260,7 +270,7 @@ def run_suite(
                 continue
             try:
                 result = runner.result(collection.name, system.name)
-            except (DatasetNotFoundError, EncoderNotFoundError, MissingDependencyError) as error:
+            except ABSENT as error:
                 skipped.append(Skipped(system.name, collection.name, str(error)))
                 logger.info("Skipped %s on %s: %s", system.name, collection.name, error.message)
                 continue

@@ -12,6 +12,7 @@ import numpy as np
 from eval.cache import Ran
 from eval.evaluate import measure_efficiency, search_run, truncation_of
 from eval.latency import measure_latency, measure_throughput
+from eval.memory import peak_memory
 from eval.recall import mean_recall, recall_at_k
 from eval.results import Efficiency, Truncation
 from eval.runs import RunTable
@@ -96,8 +97,11 @@ def search_dense(bench: Workbench, system: DenseSystem) -> Ran:
         config, texts = bench.config, bench.topics.texts
         n = min(len(queries), config.timed_queries)
         passes = {"n_runs": config.n_runs, "n_warmup": config.n_warmup}
+        with peak_memory() as peak:
+            index.search_batch(queries[:n], config.timed_k, n_threads=threads)
         efficiency = efficiency.model_copy(
             update={
+                "peak_memory": peak.value,
                 "search": measure_latency(
                     lambda i: index.search(queries[i], config.timed_k), n, **passes
                 ),

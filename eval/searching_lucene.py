@@ -10,13 +10,13 @@ from typing import Any
 from eval import lucene
 from eval.cache import Ran, content_hash
 from eval.evaluate import truncation_of
-from eval.latency import measure_latency
+from eval.latency import measure_latency, measure_throughput
 from eval.results import Efficiency
 from eval.sparsity import measure_sparsity
 from eval.systems import LuceneBm25System, LuceneImpactSystem
 from eval.workbench import Workbench
 from indexing.threads import resolve_threads
-from lsr.data.interchange import to_impacts
+from lsr.data.interchange import impact_matrix
 from lsr.data.interchange.anserini import write_anserini, write_topics
 from lsr.data.vector_jsonl import iter_rows
 from lsr.encoders import load_encoder
@@ -88,8 +88,7 @@ def search_lucene_impacts(bench: Workbench, system: LuceneImpactSystem) -> Ran:
     if bench.options.timing:
         searcher = lucene.LuceneSearcher(index, "impact")
         prepared = []
-        for row in queries:
-            impacts = to_impacts(row, query_scale)
+        for impacts in impact_matrix(queries, query_scale):
             pairs = zip(impacts.terms.tolist(), impacts.weights.tolist(), strict=True)
             prepared.append(searcher.prepare({tokens[t]: int(weight) for t, weight in pairs}))
         known = _timed(bench, searcher, prepared, known)
@@ -107,8 +106,14 @@ def _timed(
         n_runs=config.n_runs,
         n_warmup=_WARM_UP,
     )
+    threads = resolve_threads(bench.options.n_threads)
+    rate = measure_throughput(
+        lambda: searcher.time_batch(queries[:n], config.timed_k, n_threads=threads),
+        n,
+        n_threads=threads,
+    )
     searcher.close()
-    return known.model_copy(update={"search": timed})
+    return known.model_copy(update={"search": timed, "throughput": rate})
 
 
 def _finish(work: Path, seconds: float) -> None:

@@ -14,7 +14,7 @@ from eval.systems import System, parts_of
 from lsr.core.config import Config, load_config
 from lsr.core.errors import ArgumentError, ConfigError, near_names
 
-__all__ = ["Collection", "Expected", "Suite", "load_suite", "shipped_suites"]
+__all__ = ["Agreement", "Collection", "Expected", "Suite", "load_suite", "shipped_suites"]
 
 _FOLDER = Path(__file__).parent / "suites"
 
@@ -40,6 +40,8 @@ class Collection(Config):
         Collections of one group are averaged into one row (CQADupStack's twelve forums).
     drop_self : bool or None
         As in `eval.evaluate.EvalConfig`.
+    hidden : bool
+        Only tuned on, not reported itself.
     about : str
         What a reader must know, such as that the collection is reduced.
     """
@@ -52,6 +54,7 @@ class Collection(Config):
     k: int = Field(default=1000, ge=1, le=10_000)
     group: str = ""
     drop_self: bool | None = None
+    hidden: bool = False
     about: str = ""
 
 
@@ -75,6 +78,21 @@ class Expected(Config):
     source: str = ""
 
 
+class Agreement(Config):
+    """Two systems that must find the same on a collection, ties aside (`eval.agreement`).
+
+    Attributes
+    ----------
+    k : int
+        Depth to which the documents must be the same.
+    """
+
+    collection: str
+    system: str
+    other: str
+    k: int = Field(default=10, ge=1)
+
+
 class Suite(Config):
     """A benchmark.
 
@@ -89,6 +107,7 @@ class Suite(Config):
     collections: tuple[Collection, ...] = Field(min_length=1)
     systems: tuple[System, ...] = ()
     expected: tuple[Expected, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
     baseline: str = ""
 
     @model_validator(mode="after")
@@ -121,6 +140,16 @@ class Suite(Config):
                     f"a figure is expected of {each.system!r} on {each.collection!r}, which the "
                     "suite does not have"
                 )
+        for pair in self.agreements:
+            problems += [
+                f"an agreement names {name!r}, which the suite does not have"
+                for name, known in (
+                    (pair.collection, collections),
+                    (pair.system, systems),
+                    (pair.other, systems),
+                )
+                if name not in known
+            ]
         if self.baseline and self.baseline not in systems:
             problems.append(f"the baseline {self.baseline!r} is no system")
         if problems:
@@ -155,18 +184,26 @@ class Suite(Config):
             if system.kind == "convex" and (not systems or system.name in wanted)
             for name in system.tuned_on
         }
+        asked = set(collections) or {c.name for c in self.collections}
         kept = tuple(
-            c for c in self.collections if not collections or c.name in {*collections, *tuned}
+            c.model_copy(update={"hidden": c.hidden or c.name not in asked})
+            for c in self.collections
+            if c.name in asked | tuned
         )
         left = tuple(s for s in self.systems if not systems or s.name in wanted)
-        names, kept_names = {s.name for s in left}, {c.name for c in kept}
+        names = {s.name for s in left}
         return self.model_copy(
             update={
                 "collections": kept,
                 "systems": left,
                 "baseline": self.baseline if self.baseline in names else "",
                 "expected": tuple(
-                    e for e in self.expected if e.system in names and e.collection in kept_names
+                    e for e in self.expected if e.system in names and e.collection in asked
+                ),
+                "agreements": tuple(
+                    a
+                    for a in self.agreements
+                    if {a.system, a.other} <= names and a.collection in asked
                 ),
             }
         )

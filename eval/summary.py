@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from eval.results import Results
 from eval.significance import Comparison
 
-__all__ = ["Cell", "Overview", "overview"]
+__all__ = ["Cell", "Overview", "overview", "significance_marks"]
 
 SIGNIFICANT = 0.05
 
@@ -93,11 +93,7 @@ def overview(
     }
     systems = list(dict.fromkeys(r.system for r in scored))
     value = {(r.system, r.label): r.measures[measure] for r in scored}
-    marks = {
-        (c.system, c.dataset): "▲" if c.difference > 0 else "▼"
-        for c in comparisons
-        if c.measure == measure and c.p_holm < SIGNIFICANT
-    }
+    marks = significance_marks(comparisons, measure)
     table: dict[str, list[float | None]] = {}
     for system in systems:
         row = [_mean([value.get((system, m)) for m in members[column]]) for column in columns]
@@ -117,6 +113,17 @@ def overview(
                 )
             )
     return made
+
+
+def significance_marks(
+    comparisons: Sequence[Comparison], measure: str
+) -> dict[tuple[str, str], str]:
+    """Return ``▲`` or ``▼`` by (system, collection), where a system differs significantly."""
+    return {
+        (c.system, c.dataset): "▲" if c.difference > 0 else "▼"
+        for c in comparisons
+        if c.measure == measure and c.p_holm < SIGNIFICANT
+    }
 
 
 def _column(result: Results, groups: Mapping[str, str]) -> str:

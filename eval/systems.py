@@ -67,10 +67,14 @@ class SparseSystem(_System):
         Layout and its parameters.
     params : dict
         Search parameters of the layout; empty: its defaults.
+    impact_scale : float or None
+        Multiply the weights of both sides and round them, as the export to Lucene does; None: as
+        they are.
     """
 
     kind: Literal["sparse"] = "sparse"
     encoder: str
+    impact_scale: float | None = Field(default=None, gt=0)
     index: IndexConfig = IndexConfig(layout=ExactLayout())
     params: dict[str, Any] = Field(default_factory=dict)
 

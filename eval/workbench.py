@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from eval.systems import SparseSystem
 from eval.topics import Topics, load_topics
 from lsr.core import console
 from lsr.core.errors import DatasetNotFoundError
-from lsr.core.manifest import lsr_version
+from lsr.core.manifest import describe_machine, lsr_version
 from lsr.core.records import Query
 from lsr.core.sparse import Float32Array
 from lsr.data import Dataset, VectorCollection, load_dataset, open_vectors
@@ -188,13 +189,15 @@ class Workbench:
         from lsr.encoders import load_encoder
 
         vectors = self.vectors(system.encoder)
+        scale = system.impact_scale
+        if scale is not None:
+            vectors = self._impacts(vectors, scale)
         key = content_hash({"vectors": vectors.path.name, "index": config_hash(system.index)})
         path = self.cache.folder("indexes", key)
         if not path.exists():
             logger.info("Indexing %s for %s", self.collection.name, system.name)
             build_index(vectors.path, path, system.index, n_threads=self.options.n_threads).close()
         folder = IndexFolder.open(path)
-        encoding = vectors.manifest.details["encoding"]
         # The query side of a masked LM is the model itself; load it from where it came.
         encoder = load_encoder(str(folder.query_encoder_path))
         return SearchTarget(
@@ -206,9 +209,30 @@ class Workbench:
             known=Efficiency(
                 index_bytes=folder.index.bytes_by_part(),
                 build_s=folder.manifest.details["build_s"],
-                encode_documents_per_s=encoding["documents_per_s"],
+                encode_documents_per_s=_rate_here(vectors),
             ),
+            impact_scale=scale,
         )
+
+    def _impacts(self, vectors: VectorCollection, scale: float) -> VectorCollection:
+        """Return encoded documents as whole numbers: those of the file that Lucene is given."""
+        from lsr.data.interchange import export_vectors, import_vectors, require_format
+
+        key = content_hash({"vectors": vectors.path.name, "impacts": scale})
+        path = self.cache.folder("vectors", key)
+        if not path.exists():
+            form = require_format("anserini")
+            with tempfile.TemporaryDirectory(dir=path.parent) as work:
+                exported = Path(work) / "documents.jsonl"
+                export_vectors(vectors, exported, form, scale=scale)
+                import_vectors(
+                    exported,
+                    path,
+                    form,
+                    vocabulary=vectors.vocabulary,
+                    query_encoder=vectors.query_encoder_path,
+                )
+        return open_vectors(path)
 
     def dense_encoder(self, encoder: str) -> DenseEncoder:
         """Return the dense encoder of a name."""
@@ -216,28 +240,41 @@ class Workbench:
 
         return DenseEncoder(Path(resolve_model(encoder, self.options.models)))
 
-    def embeddings(self, encoder: str) -> tuple[Float32Array, Float32Array, float]:
-        """Return document rows, query rows, and documents a second when they were encoded."""
+    def embeddings(self, encoder: str) -> tuple[Float32Array, Float32Array, float | None]:
+        """Return document rows, query rows, and documents a second when they were encoded.
+
+        The rate is None where it is unknown: vectors brought from another machine have an empty
+        ``done``.
+        """
         model = self.dense_encoder(encoder)
         key = content_hash(
             {"encoder": model.fingerprint, "texts": self.documents_hash, "lsr": lsr_version()}
         )
         path = self.cache.folder("dense", key)
-        if not (path / "done").is_file():
+        done = path / "done"
+        if not done.is_file():
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir()
             texts = [document.content for document in self.dataset.documents()]
-            label = f"Embedding {self.collection.name} with {encoder}"
-            logger.info("%s", label)
             started = time.perf_counter()
-            with console.progress_bar(label, len(texts), unit="documents") as advance:
-                rows = model.encode(texts, batch_size=self.options.batch_size, advance=advance)
+            rows = self._embed(model, texts, f"Embedding {self.collection.name} with {encoder}")
             rate = len(texts) / (time.perf_counter() - started)
             np.save(path / "documents.npy", rows)
-            (path / "done").write_text(repr(rate))
-        documents: Float32Array = np.load(path / "documents.npy")
-        queries = model.encode(self.topics.texts, batch_size=self.options.batch_size)
-        return documents, queries, float((path / "done").read_text())
+            done.write_text(repr(rate))
+        asked = path / f"queries-{self.queries_hash}.npy"
+        if not asked.is_file():
+            label = f"Embedding the queries of {self.collection.name} with {encoder}"
+            rows = self._embed(model, self.topics.texts, label)
+            partial = asked.with_suffix(".partial.npy")
+            np.save(partial, rows)
+            partial.replace(asked)
+        found = done.read_text().strip()
+        return np.load(path / "documents.npy"), np.load(asked), float(found) if found else None
+
+    def _embed(self, model: DenseEncoder, texts: list[str], label: str) -> Float32Array:
+        logger.info("%s", label)
+        with console.progress_bar(label, len(texts), unit="texts") as advance:
+            return model.encode(texts, batch_size=self.options.batch_size, advance=advance)
 
 
 def _open(collection: Collection) -> Dataset:
@@ -247,3 +284,11 @@ def _open(collection: Collection) -> Dataset:
         if not collection.otherwise:
             raise
         return load_dataset(collection.otherwise)
+
+
+def _rate_here(vectors: VectorCollection) -> float | None:
+    """Return documents a second of the encoding; None if it was not made here."""
+    made = vectors.manifest
+    if "encoding" not in made.details or made.machine.processor != describe_machine().processor:
+        return None
+    return float(made.details["encoding"]["documents_per_s"])

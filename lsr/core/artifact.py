@@ -41,6 +41,7 @@ __all__ = [
     "storage_errors",
     "verify_artifact",
     "write_artifact",
+    "write_bytes_atomic",
     "write_text_atomic",
 ]
 
@@ -201,11 +202,16 @@ def replace_folder(source: Path, target: Path) -> None:
 
 def write_text_atomic(path: Path, content: str) -> None:
     """Write a text file beside its place, fsync, rename."""
+    write_bytes_atomic(path, content.encode("utf-8"))
+
+
+def write_bytes_atomic(path: Path, content: bytes) -> None:
+    """Write a file beside its place, fsync, rename."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     with storage_errors(path, "file"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_text(content, encoding="utf-8")
+            temporary.write_bytes(content)
             _fsync(temporary)
             temporary.replace(path)
             _fsync(path.parent)

@@ -133,6 +133,8 @@ def test_report_of_files(invoke: Invoke, tmp_path: Path) -> None:
         "report.html",
         "report.md",
         "results.json",
+        "scores.svg",
+        "per-query.json.gz",
     ]
     assert "good.trec" in (out / "report.html").read_text()
     neither = invoke("report")

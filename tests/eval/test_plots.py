@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 from eval.latency import Latency
-from eval.plots import bars_plot, recall_latency_plot, scatter_plot
+from eval.plots import Bar, bars_plot, recall_latency_plot, scatter_plot
 from eval.sweep import Sweep, SweepPoint
 from lsr.core.manifest import Manifest
 
@@ -21,14 +21,11 @@ def _texts(svg: str) -> list[str]:
 
 
 def test_bars_have_their_groups_and_systems() -> None:
-    svg = bars_plot(
-        ["scifact", "nfcorpus"],
-        {"bm25": [0.6, 0.3], "new": [0.7, None]},
-        measure="nDCG@10",
-        errors={"bm25": [(0.5, 0.7), (0.2, 0.4)], "new": [(0.6, 0.8), None]},
-    )
+    old, new = Bar("bm25", 0.6, (0.5, 0.7)), Bar("new", 0.7, (0.6, 0.8), "▲")
+    panels = {"scifact": [old, new], "nfcorpus": [old]}
+    svg = bars_plot(panels, measure="nDCG@10", baseline="bm25")
     texts = _texts(svg)
-    assert {"scifact", "nfcorpus", "bm25", "new", "nDCG@10"} <= set(texts)
+    assert {"scifact", "nfcorpus", "bm25", "new", "nDCG@10", "0.700"} <= set(texts)
 
 
 def test_points_have_names_and_axes() -> None:

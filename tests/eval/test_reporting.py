@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -73,16 +74,19 @@ class _Balanced(HTMLParser):
 
 
 def test_a_report_is_whole_and_needs_nothing_else(runner: Runner, tmp_path: Path) -> None:
-    parts = collect_suite(runner, explain=("lexical",))
+    command = "lsr eval report mini --out report"
+    parts = collect_suite(runner, explain=("lexical",), command=command)
     files = write_report(parts, tmp_path / "report")
-    assert [f.name for f in files] == ["report.html", "report.md", "results.json"]
+    assert [f.name for f in files] == [
+        "report.html", "report.md", "results.json", "scores.svg", "per-query.json.gz"
+    ]  # fmt: skip
     page = files[0].read_text()
     parser = _Balanced()
     parser.feed(page)
     assert parser.open == []
     texts = " ".join(parser.text)
     for wanted in (
-        "a <small> suite", "OK", "lsr eval report mini", "no-such-model", "nDCG@10 by collection", "Mixed CASE kept",
+        "a <small> suite", "OK", command, "lsr eval report mini -c one -s lexical", "no-such-model", "nDCG@10 by collection", "Mixed CASE kept",
         "warm cat", "The document lacks",
     ):  # fmt: skip
         assert wanted in texts, wanted
@@ -92,10 +96,14 @@ def test_a_report_is_whole_and_needs_nothing_else(runner: Runner, tmp_path: Path
         ).replace("http://creativecommons.org", "").replace("https://matplotlib.org", "")
     text = files[1].read_text()
     assert "| stored |" in text and "± 0.0005 | 0.6250 | OK |" in text
-    assert "- everything: `lsr eval report mini`" in text
+    assert f"- everything: `{command}`" in text
+    assert "![scores](scores.svg)" in text
     document = json.loads(files[2].read_text())
     assert {r["system"] for r in document["results"]} == {"stored", "lexical"}
     assert document["skipped"][0]["system"] == "absent"
+    queries = json.loads(gzip.decompress(files[-1].read_bytes()))["one"]
+    values = queries["systems"]["lexical"]["RR@10"]
+    assert dict(zip(queries["query_ids"], values, strict=True))["q1"] == 1.0
 
 
 def test_a_query_is_explained_by_what_it_found_and_what_it_should(runner: Runner) -> None:

@@ -7,7 +7,7 @@ from lsr.data.interchange.formats import (
     import_vectors,
     require_format,
 )
-from lsr.data.interchange.impacts import DEFAULT_SCALE, to_impacts
+from lsr.data.interchange.impacts import DEFAULT_SCALE, impact_matrix, to_impacts
 from lsr.data.interchange.sidecar import Sidecar
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Format",
     "Sidecar",
     "export_vectors",
+    "impact_matrix",
     "import_vectors",
     "require_format",
     "to_impacts",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from lsr.core.errors import ArgumentError, DataError
-from lsr.core.sparse import SparseVector
+from lsr.core.sparse import SparseMatrix, SparseVector
 
-__all__ = ["DEFAULT_SCALE", "to_impacts"]
+__all__ = ["DEFAULT_SCALE", "impact_matrix", "to_impacts"]
 
 DEFAULT_SCALE = 100.0
 """What SPLADE's own export multiplies weights by."""
@@ -36,3 +36,8 @@ def to_impacts(vector: SparseVector, scale: float) -> SparseVector:
     return SparseVector(
         vector.terms[keep], np.ascontiguousarray(impacts[keep], dtype=np.float32), vector.size
     )
+
+
+def impact_matrix(matrix: SparseMatrix, scale: float) -> SparseMatrix:
+    """Return all rows of `matrix` as `to_impacts` gives them."""
+    return SparseMatrix.from_rows((to_impacts(row, scale) for row in matrix), matrix.size)
