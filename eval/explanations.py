@@ -6,6 +6,7 @@ terms that made its score (`indexing.explain`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.results import Results
@@ -99,18 +100,8 @@ def explain_extremes(
     wanted: dict[str, list[str]] = {}
     for row in chosen:
         docs = run.results(row.query_id)[0]
-        grades = bench.topics.qrels[row.query_id]
-        ranks = {doc: at for at, doc in enumerate(docs)}
-        # The best judged document; of several the one the system ranks highest.
-        relevant = sorted(
-            (doc for doc, grade in grades.items() if grade > 0),
-            key=lambda doc, ranks=ranks, grades=grades: (  # type: ignore[misc]
-                -grades[doc],
-                ranks.get(doc, len(ranks)),
-                doc,
-            ),
-        )
-        wanted[row.query_id] = list(dict.fromkeys([*docs[:1], *relevant[:1]]))
+        best_judged = _best_judged(bench.topics.qrels[row.query_id], docs)
+        wanted[row.query_id] = list(dict.fromkeys([*docs[:1], *best_judged]))
     contents = bench.texts({doc for docs in wanted.values() for doc in docs})
     explainer = _Explainer(runner, collection, under_test)
     found = []
@@ -136,6 +127,16 @@ def explain_extremes(
             )
         )
     return found
+
+
+def _best_judged(grades: Mapping[str, int], docs: Sequence[str]) -> list[str]:
+    """Return the best judged document, of several the first in `docs`; none if none is relevant."""
+    ranks = {doc: at for at, doc in enumerate(docs)}
+
+    def place(doc: str) -> tuple[int, int, str]:
+        return -grades[doc], ranks.get(doc, len(ranks)), doc
+
+    return sorted((doc for doc, grade in grades.items() if grade > 0), key=place)[:1]
 
 
 class _Explainer:

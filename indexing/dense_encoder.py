@@ -143,7 +143,7 @@ class DenseEncoder:
                 str(error.name), extra="models", purpose="A dense encoder"
             ) from None
         # Its own bar would show under --quiet and in pipes.
-        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        transformers.utils.logging.disable_progress_bar()
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(self.path))
         model = transformers.AutoModel.from_pretrained(str(self.path), use_safetensors=True).eval()
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

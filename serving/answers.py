@@ -258,7 +258,7 @@ def _parameters(model: type[Config] | None) -> list[ParameterInfo]:
 
 def _attributes(model: type[Config]) -> dict[str, str]:
     """Return what the class's docstring says about each attribute."""
-    _, _, listed = inspect.getdoc(model).partition("Attributes\n----------\n")  # type: ignore[union-attr]
+    _, _, listed = (inspect.getdoc(model) or "").partition("Attributes\n----------\n")
     found: dict[str, list[str]] = {}
     name = ""
     for line in listed.splitlines():

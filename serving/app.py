@@ -76,7 +76,7 @@ def create_app(
         finally:
             await service.stop()
 
-    app = FastAPI(
+    app = _Application(
         title="lsr",
         version=lsr_version(),
         description=_DESCRIPTION,
@@ -87,52 +87,50 @@ def create_app(
         openapi_url="/openapi.json",
     )
     app.state.service = service
-    if service.keys is not None:
-        _document_keys(app)
     for module in (search, indexes, documents, collections, tasks, health):
         app.include_router(module.router)
     _add_pages(app)
     http_errors.install(app)
-    if service.limiter is not None:
-        _document_limits(app)
     middleware.install(app, service)
     return app
 
 
-def _document_limits(app: FastAPI) -> None:
-    """Let the OpenAPI document say that every route under ``/v1`` may answer 429."""
-    without = app.openapi
+class _Application(FastAPI):
+    """An application whose OpenAPI document tells what the settings ask of every request."""
 
-    def openapi() -> dict[str, Any]:
-        document = without()
-        for path, methods in document["paths"].items():
-            if path.startswith("/v1/"):
-                for operation in methods.values():
-                    described = operation["responses"].setdefault("429", limited)
-                    described["headers"] = {
-                        "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}
-                    }
+    def openapi(self) -> dict[str, Any]:
+        """Return the document; made once."""
+        if self.openapi_schema is not None:
+            return self.openapi_schema
+        document = super().openapi()
+        service: Service = self.state.service
+        if service.keys is not None:
+            _document_keys(document)
+        if service.limiter is not None:
+            _document_limits(document)
         return document
 
+
+def _document_limits(document: dict[str, Any]) -> None:
+    """Say that every route under ``/v1`` may answer 429."""
     limited = http_errors.documented_limit()
-    app.openapi = openapi  # type: ignore[method-assign]
+    for path, methods in document["paths"].items():
+        if path.startswith("/v1/"):
+            for operation in methods.values():
+                described = operation["responses"].setdefault("429", limited)
+                described["headers"] = {
+                    "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}
+                }
 
 
-def _document_keys(app: FastAPI) -> None:
-    """Let the OpenAPI document say that every route but the health checks needs a key."""
-    without = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = without()
-        schemes = document["components"].setdefault("securitySchemes", {})
-        schemes["apiKey"] = {"type": "http", "scheme": "bearer"}
-        for path, methods in document["paths"].items():
-            if path not in health.OPEN_PATHS:
-                for operation in methods.values():
-                    operation["security"] = [{"apiKey": []}]
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]
+def _document_keys(document: dict[str, Any]) -> None:
+    """Say that every route but the health checks needs a key."""
+    schemes = document["components"].setdefault("securitySchemes", {})
+    schemes["apiKey"] = {"type": "http", "scheme": "bearer"}
+    for path, methods in document["paths"].items():
+        if path not in health.OPEN_PATHS:
+            for operation in methods.values():
+                operation["security"] = [{"apiKey": []}]
 
 
 def _add_pages(app: FastAPI) -> None:

@@ -160,7 +160,7 @@ class Catalog:
             self.data = await asyncio.to_thread(
                 DataFolder, self._settings.data, writable=not self._settings.read_only
             )
-            await self._look()
+            await self._look(self.data)
 
     async def close(self) -> None:
         """Close every index once it is given back; it may be opened again."""
@@ -214,27 +214,25 @@ class Catalog:
         served = self._served[engine.name] = Served(engine, batcher=batcher, writer=writer)
         return served
 
-    async def _look(self) -> None:
+    async def _look(self, data: DataFolder) -> None:
         """Take over what came to and went from the data folder."""
-        assert self.data is not None
         async with self._changing:
-            self._stamp = self.data.stamp()
-            found = {name: _identity(path) for name, path in self.data.collections().items()}
+            self._stamp = data.stamp()
+            found = {name: _identity(path) for name, path in data.collections().items()}
             for name in [n for n, known in self._kept.items() if found.get(n) != known]:
                 self._dismiss(name)
             for name, identity in found.items():
                 if name not in self._kept:
-                    await self._keep(name, identity)
+                    await self._keep(name, data.collection(name), identity)
 
-    async def _keep(self, name: str, identity: tuple[int, int]) -> None:
-        assert self.data is not None
+    async def _keep(self, name: str, path: Path, identity: tuple[int, int]) -> None:
         if name in self._served:
             logger.error("%s of the data folder is hidden by an index of the same name.", name)
             return
         self._kept[name] = identity
         self.unavailable.pop(name, None)
         try:
-            await self._open(IndexSource(name, self.data.collection(name)))
+            await self._open(IndexSource(name, path))
         except LsrError as error:
             logger.error("%s cannot be served: %s", name, error)
             self.unavailable[name] = error
@@ -260,7 +258,7 @@ class Catalog:
     async def refresh(self) -> None:
         """Look whether another process changed the data folder, where this one only reads."""
         if self.data is not None and self._settings.read_only and self.data.stamp() != self._stamp:
-            await self._look()
+            await self._look(self.data)
 
     async def use(self, name: str) -> Served:
         """Return the index `name`, to be held by ``with`` before anything else is awaited.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -58,7 +58,8 @@ def search(
         bool, typer.Option("--hybrid", help="Fuse with the dense half (lsr index dense).")
     ] = False,
     fusion: Annotated[
-        str, typer.Option("--fusion", help="rrf: reciprocal ranks; convex: min-max scores.")
+        Literal["rrf", "convex"],
+        typer.Option("--fusion", help="rrf: reciprocal ranks; convex: min-max scores."),
     ] = "rrf",
     dense_weight: Annotated[
         float,
@@ -80,7 +81,7 @@ def search(
 
     console.configure(quiet=quiet, json_output=as_json)
     # Checked even where it is not used: a typing mistake is an error.
-    halves = Hybrid(fusion=fusion, dense=dense_weight)  # type: ignore[arg-type]
+    halves = Hybrid(fusion=fusion, dense=dense_weight)
     values = {".".join(path): value for path, value in map(parse_override, params or [])}
     engine = Engine.open(index)
     try:

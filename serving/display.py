@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
+from lsr.core.records import Document
 from lsr.core.vocabulary import Vocabulary
 from serving.highlight import Highlight
 from serving.results import Answer, Hit
@@ -60,7 +61,7 @@ def show_answer(answer: Answer, vocabulary: Vocabulary, *, in_query: frozenset[i
     for hit in answer.hits:
         console.print(_headline(hit))
         if hit.document is not None:
-            console.print(_passage(hit))
+            console.print(_passage(hit, hit.document))
         if hit.explanation is not None:
             largest = hit.explanation.terms[0].contribution if hit.explanation.terms else 1.0
             for line in hit.explanation.terms:
@@ -89,10 +90,9 @@ def _headline(hit: Hit) -> Text:
     return line
 
 
-def _passage(hit: Hit) -> Text:
-    assert hit.document is not None
+def _passage(hit: Hit, document: Document) -> Text:
     marks = [h for h in hit.highlights or () if h.field == "text"]
-    text = hit.document.text
+    text = document.text
     start, end = passage(text, [(h.start, h.end) for h in marks], _PASSAGE_CHARS)
     line = Text("    " + ("… " if start else ""))
     line.append(_marked(text, start, end, marks))

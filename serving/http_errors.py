@@ -140,6 +140,9 @@ def lsr_response(scope: Mapping[str, Any], error: LsrError) -> Response:
     )
 
 
+# Starlette types every handler for any exception; `install` names the class that each one gets.
+
+
 def _lsr_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, LsrError)
     return lsr_response(request.scope, error)

@@ -55,17 +55,17 @@ def expand(
     from lsr.encoders.expansion import append_terms
 
     console.configure(quiet=quiet, json_output=as_json)
-    if (encoder is None) == (terms_file is None):
-        raise ArgumentError("Give either --encoder or --from: where the terms come from.")
     if out.exists() and not overwrite:
         raise ArtifactExistsError(f"{out} exists.", hint="Pass --overwrite to replace it.")
     bad = BadLines(skip_bad_lines)
     records = _records(file, field, bad)
-    pairs = (
-        _by_encoder(records, encoder, field, terms)
-        if encoder is not None
-        else _by_file(records, _read_terms(terms_file, bad), terms)
-    )
+    pairs: Iterator[tuple[dict[str, Any], list[str]]]
+    if encoder is not None and terms_file is None:
+        pairs = _by_encoder(records, encoder, field, terms)
+    elif terms_file is not None and encoder is None:
+        pairs = _by_file(records, _read_terms(terms_file, bad), terms)
+    else:
+        raise ArgumentError("Give either --encoder or --from: where the terms come from.")
     n_records = n_terms = n_plain = 0
     with (
         create_text(out) as stream,
@@ -130,12 +130,10 @@ def _by_file(
         yield record, known.get(str(record.get("_id", "")), [])[:n_terms]
 
 
-def _read_terms(file: Path | None, bad: BadLines) -> dict[str, list[str]]:
+def _read_terms(file: Path, bad: BadLines) -> dict[str, list[str]]:
     from lsr.core.errors import DataError
     from lsr.data.bad_lines import read_records
     from lsr.data.fields import parse_object
-
-    assert file is not None
 
     def parse(line: str) -> tuple[str, list[str]]:
         record = parse_object(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,13 +79,9 @@ def train(
 
     console.configure(quiet=quiet, json_output=as_json)
     config = load_config(TrainConfig, find_recipe(recipe), overrides or ())
-    try:
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            error.name or "torch", extra="train", purpose="Training"
-        ) from error
+    for package in ("torch", "transformers"):
+        if find_spec(package) is None:
+            raise MissingDependencyError(package, extra="train", purpose="Training")
     from lsr.training.distributed import processes
     from lsr.training.pipeline import STAGES, Pipeline
 

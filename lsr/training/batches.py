@@ -239,7 +239,7 @@ class TeacherPanel:
         return (q @ d.T).float()
 
     def _listed(self, rows: BatchRows) -> Tensor:
-        assert self._scored is not None
+        assert self._scored is not None, "there is a teacher of this kind"
         keys, scores = self._scored
         own = rows.documents.reshape(len(rows.queries), -1)
         wanted = rows.queries[:, None] * self._n_passages + own
@@ -290,7 +290,7 @@ def prefetch(
             for step in range(first, stop):
                 if not put(make(step)):
                     return
-        except Exception as error:  # noqa: BLE001  (handed over to the consumer)
+        except Exception as error:  # noqa: BLE001 -- whatever failed belongs to the consumer
             put(error)
 
     thread = threading.Thread(target=work, name="lsr-prefetch", daemon=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lsr.core.artifact import MANIFEST_NAME, write_artifact
 from lsr.core.config import config_hash
@@ -25,7 +25,7 @@ from lsr.encoders.tokenization import TextTokenizer
 from lsr.encoders.torch_encoder import TextOptions
 from lsr.encoders.torch_sides import LookupSide, MaskedLMSide
 from lsr.training.config import TrainConfig
-from lsr.training.network import Network, ScalarSide, model_folder
+from lsr.training.network import Network, NeuralSide, QuerySide, ScalarSide, model_folder
 from lsr.training.pair_table import PairTable
 
 __all__ = ["build_encoder", "model_card", "save_model"]
@@ -44,21 +44,25 @@ def build_encoder(network: Network, config: TrainConfig, *, device: str = "cpu")
 
 
 def _neural(
-    side: nn.Module, config: TrainConfig, backbone: Path, device: str
+    side: NeuralSide, config: TrainConfig, backbone: Path, device: str
 ) -> MaskedLMEncoder | TermWeightEncoder:
-    vocabulary_size: int = side.vocabulary_size  # type: ignore[assignment]
-    tokenizer = load_tokenizer(backbone, size=vocabulary_size)
+    tokenizer = load_tokenizer(backbone, size=side.vocabulary_size)
     limit = positions(side.model, tokenizer)
     options = TextOptions(
         query_max_length=min(config.data.max_query_tokens, limit),
         document_max_length=min(config.model.max_length or config.data.max_document_tokens, limit),
     )
-    kind = MaskedLMEncoder if isinstance(side, MaskedLMSide) else TermWeightEncoder
-    return kind(side, tokenizer, name=config.name, options=options, device=device, dtype="float32")
+    if isinstance(side, MaskedLMSide):
+        return MaskedLMEncoder(
+            side, tokenizer, name=config.name, options=options, device=device, dtype="float32"
+        )
+    return TermWeightEncoder(
+        side, tokenizer, name=config.name, options=options, device=device, dtype="float32"
+    )
 
 
 def _query(
-    side: nn.Module, config: TrainConfig, tokenizer: TextTokenizer, device: str
+    side: QuerySide, config: TrainConfig, tokenizer: TextTokenizer, device: str
 ) -> QueryEncoder:
     if isinstance(side, LookupSide | ScalarSide):
         weight = side.weight.detach()

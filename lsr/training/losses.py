@@ -8,6 +8,7 @@ the columns i·G … i·G + G − 1, its positive the first of them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,14 +59,14 @@ class Scores:
         return self.student, self.teacher
 
 
-class Loss:
+class Loss(ABC):
     """A scalar from `Scores`; `name` is its key in the log."""
 
     name: str
 
+    @abstractmethod
     def __call__(self, scores: Scores) -> Tensor:
         """Return the loss."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

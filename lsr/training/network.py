@@ -22,7 +22,16 @@ from lsr.encoders.torch_sides import LookupSide, MaskedLMSide, TermWeightSide, s
 from lsr.training.config import ExecutionConfig, TrainConfig
 from lsr.training.projection import max_project
 
-__all__ = ["Network", "ScalarSide", "build_network", "encode", "load_masked_lm", "model_folder"]
+__all__ = [
+    "Network",
+    "NeuralSide",
+    "QuerySide",
+    "ScalarSide",
+    "build_network",
+    "encode",
+    "load_masked_lm",
+    "model_folder",
+]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _DROPOUTS = (
@@ -64,22 +73,28 @@ class ScalarSide(nn.Module):
         return present * self.weight
 
 
+NeuralSide = MaskedLMSide | TermWeightSide
+"""What can encode documents."""
+
+QuerySide = NeuralSide | LookupSide | ScalarSide
+
+
 class Network(nn.Module):
     """A query side and a document side; one module where they are shared."""
 
-    def __init__(self, query: nn.Module, document: nn.Module) -> None:
+    def __init__(self, query: QuerySide, document: NeuralSide) -> None:
         super().__init__()
         self.document = document
         self.shared = query is document
         if not self.shared:
             self.query = query
 
-    def query_side(self) -> nn.Module:
+    def query_side(self) -> QuerySide:
         """Return the module that encodes queries."""
         return self.document if self.shared else self.query
 
 
-def encode(side: nn.Module, ids: Tensor, mask: Tensor, execution: ExecutionConfig) -> Tensor:
+def encode(side: QuerySide, ids: Tensor, mask: Tensor, execution: ExecutionConfig) -> Tensor:
     """Return a side's dense weights for training, float32, shape (batch, vocabulary)."""
     if not isinstance(side, MaskedLMSide):
         out: Tensor = side(ids, mask)
@@ -149,7 +164,7 @@ def load_masked_lm(path: str | Path, *, dropout: float | None = None) -> tuple[A
 
     # The report of missing head weights is what `fresh` says.
     verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    hf_logging.disable_progress_bar()
     hf_logging.set_verbosity(40)
     folder = model_folder(path)
     try:
@@ -173,7 +188,7 @@ def load_masked_lm(path: str | Path, *, dropout: float | None = None) -> tuple[A
     finally:
         hf_logging.set_verbosity(verbosity)
         if bars:
-            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            hf_logging.enable_progress_bar()
     base = f"{model.base_model_prefix}."
     missing = [key for key in info["missing_keys"] if not key.startswith(base)]
     return model, any(key.endswith("weight") and "decoder" not in key for key in missing)
@@ -197,7 +212,7 @@ def build_network(
     size = len(idf)
     terms = torch.tensor(sorted(set(special.values())))
     document, fresh = _neural_side(config, model.document, model.backbone, size, terms)
-    query: nn.Module
+    query: QuerySide
     match model.query:
         case "idf":
             table = idf
@@ -245,7 +260,7 @@ def _saved_table(path: Path, size: int) -> Tensor:
 
 def _neural_side(
     config: TrainConfig, kind: str, backbone: str, size: int, special: Tensor
-) -> tuple[nn.Module, bool]:
+) -> tuple[NeuralSide, bool]:
     if not backbone:
         raise ModelFormatError("The recipe names no model.backbone.", hint="--set model.backbone=…")
     model = config.model

@@ -9,6 +9,7 @@ gathers the few active (document, term) entries instead of building the gradient
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -60,8 +61,8 @@ def max_project(
     Equal maxima at two positions: the gradient goes to one of them, where ``amax`` would share
     it. In bf16 the maximum carries bf16's rounding, as the logits themselves would.
     """
-    reduced: Tensor = _MaxProject.apply(hidden, weight, bias, mask, max_bytes)  # type: ignore[no-untyped-call]
-    return reduced
+    apply: Callable[..., Tensor] = _MaxProject.apply
+    return apply(hidden, weight, bias, mask, max_bytes)
 
 
 class _MaxProject(torch.autograd.Function):

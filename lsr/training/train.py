@@ -28,7 +28,7 @@ from lsr.training.checkpoint import load_checkpoint, save_checkpoint
 from lsr.training.config import TrainConfig
 from lsr.training.distributed import Processes, gather, sum_gradients
 from lsr.training.losses import Scores, build_losses
-from lsr.training.network import Network, encode
+from lsr.training.network import Network, QuerySide, encode
 from lsr.training.optimization import (
     autocast,
     build_optimizer,
@@ -174,7 +174,7 @@ class Trainer:
             back = torch.from_numpy(order).to(self.group.device)
             return _Encoded(torch.cat(parts)[back], groups)
 
-    def _side(self, kind: str) -> tuple[torch.nn.Module, DeviceTokens, int]:
+    def _side(self, kind: str) -> tuple[QuerySide, DeviceTokens, int]:
         data = self.config.data
         if kind == "query":
             return self.network.query_side(), self.queries, data.max_query_tokens
@@ -261,7 +261,7 @@ class Trainer:
             q.vectors.requires_grad_()
             d.vectors.requires_grad_()
         loss, parts = self._forward(rows, q.vectors, d.vectors)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if cached:
             self._backward_again("query", mine_q, q)
             self._backward_again("document", mine_d, d)
@@ -283,7 +283,7 @@ class Trainer:
             vectors = self._encode_group(kind, rows[g], number)
             if vectors.requires_grad:
                 at = torch.from_numpy(g).to(grad.device)
-                vectors.backward(grad[at])  # type: ignore[no-untyped-call]
+                vectors.backward(grad[at])
 
     # -- the loop ----------------------------------------------------------------------------
 

@@ -147,7 +147,7 @@ def warm_up(
                 states = side.hidden(ids, batch.mask)[chosen]
                 logits = side.decoder(states)
             loss = F.cross_entropy(logits.float(), batch.ids[chosen])
-            (loss / group.count).backward()  # type: ignore[no-untyped-call]
+            (loss / group.count).backward()
             sum_gradients(side.parameters(), group)
             clip_gradients(side.parameters(), 1.0)
             optimizer.step()

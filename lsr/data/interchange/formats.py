@@ -41,7 +41,7 @@ from lsr.data.vectors import VectorCollection, write_vectors
 __all__ = ["FORMATS", "Format", "export_vectors", "import_vectors", "require_format"]
 
 Format = Literal["jsonl", "seismic", "anserini", "topics", "ciff", "csr", "lsr-benchmark"]
-FORMATS: tuple[str, ...] = get_args(Format)
+FORMATS: tuple[Format, ...] = get_args(Format)
 _IDF = ("query", "document", "none")
 _SCALED = ("anserini", "topics", "ciff")
 
@@ -56,9 +56,9 @@ def require_format(name: str) -> Format:
     ArgumentError
         If it is none.
     """
-    for form in get_args(Format):
+    for form in FORMATS:
         if form == name:
-            return form  # type: ignore[no-any-return]
+            return form
     raise ArgumentError(
         f"Unknown format {name!r}; known are {', '.join(FORMATS)}.{near_names(name, FORMATS)}"
     )
@@ -103,7 +103,7 @@ def export_vectors(
         raise ArgumentError(f"The format {form!r} holds no texts.")
     tokens = collection.vocabulary.tokens
     nnz = collection.nnz
-    used_scale = (DEFAULT_SCALE if scale is None else scale) if form in _SCALED else None
+    whole_numbers = DEFAULT_SCALE if scale is None else scale
     if form == "jsonl":
         write_vectors_jsonl(iter_rows(collection), tokens, path)
     elif form == "seismic":
@@ -112,14 +112,13 @@ def export_vectors(
         write_csr(collection, path)
     elif form == "lsr-benchmark":
         write_lsr_benchmark(collection, path)
+    elif form == "ciff":
+        nnz = write_ciff(collection, path, scale=whole_numbers)
     else:
-        assert used_scale is not None
-        if form == "ciff":
-            nnz = write_ciff(collection, path, scale=used_scale)
-        else:
-            write = write_anserini if form == "anserini" else write_topics
-            nnz = write(iter_rows(collection), tokens, path, scale=used_scale)
-    sidecar = Sidecar.of(collection, form, nnz=nnz, scale=used_scale)
+        write = write_anserini if form == "anserini" else write_topics
+        nnz = write(iter_rows(collection), tokens, path, scale=whole_numbers)
+    kept_scale = whole_numbers if form in _SCALED else None
+    sidecar = Sidecar.of(collection, form, nnz=nnz, scale=kept_scale)
     write_sidecar(path, sidecar)
     return sidecar
 
