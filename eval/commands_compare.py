@@ -121,6 +121,7 @@ def sweep(
 
     Example: `lsr eval sweep index/ scifact/ --exact vectors/ -g max_blocks=50,100,200`
     """
+    from eval.latency import spread
     from eval.search_params import parse_params
     from eval.sweep import grid_points
     from eval.sweep import sweep as measure_sweep
@@ -136,12 +137,7 @@ def sweep(
     for point in points:
         parse_params(folder.layout, point)
     target = open_target(index)
-    asked = list(load_dataset(dataset).queries(split))
-    chosen = (
-        asked
-        if len(asked) <= queries
-        else [asked[at * len(asked) // queries] for at in range(queries)]
-    )
+    chosen = spread(list(load_dataset(dataset).queries(split)), queries)
     vectors = target.encoder.encode_queries([query.text for query in chosen])
     found = measure_sweep(
         folder.index,

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import Field
 
-from eval.latency import measure_latency, measure_throughput
+from eval.latency import TIMED_ENCODINGS, measure_latency, measure_throughput, spread
 from eval.measures import (
     depth_of,
     measures_for,
@@ -277,9 +277,9 @@ def measure_efficiency(
     """Return `known` with latency, throughput and memory, measured now (`eval.latency`)."""
     from indexing.threads import resolve_threads
 
-    chosen = _spread(len(topics.texts), config.timed_queries)
+    chosen = spread(range(len(topics.texts)), config.timed_queries)
     vectors = [queries.row(at) for at in chosen]
-    texts = [topics.texts[at] for at in chosen]
+    asked = spread(topics.texts, TIMED_ENCODINGS)
     index, params, k = target.index, target.params, config.timed_k
     threads = resolve_threads(n_threads)
     batch = queries.take(chosen)
@@ -293,7 +293,7 @@ def measure_efficiency(
             lambda i: index.search(vectors[i], k, params=params), len(chosen), **passes
         ),
         encode_query=measure_latency(
-            lambda i: target.encode_queries([texts[i]]), len(chosen), **passes
+            lambda i: target.encode_queries([asked[i]]), len(asked), **passes
         ),
         throughput=measure_throughput(
             lambda: index.search_batch(batch, k, params=params, n_threads=threads),
@@ -394,13 +394,6 @@ def _own_recall(target: SearchTarget, queries: SparseMatrix, n_threads: int | No
 
 def _with(known: Efficiency, **found: Any) -> Efficiency:
     return known.model_copy(update=found)
-
-
-def _spread(n: int, limit: int) -> list[int]:
-    """Return at most `limit` of ``0 … n - 1``, evenly spaced."""
-    if n <= limit:
-        return list(range(n))
-    return [at * n // limit for at in range(limit)]
 
 
 def drops_self(dataset: str, config: EvalConfig) -> bool:

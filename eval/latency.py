@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +25,20 @@ from pydantic import BaseModel, ConfigDict
 from lsr.core.errors import ArgumentError
 
 __all__ = [
+    "TIMED_ENCODINGS",
     "Latency",
     "Throughput",
     "measure_interleaved",
     "measure_latency",
     "measure_throughput",
     "one_thread",
+    "spread",
 ]
+
+T = TypeVar("T")
+
+TIMED_ENCODINGS = 100
+"""Queries that are encoded for timing: a model takes as long for each as thousands of searches."""
 
 
 class Latency(BaseModel):
@@ -76,6 +84,12 @@ class Throughput(BaseModel):
     n_threads: int
     n_queries: int
     n_runs: int
+
+
+def spread(items: Sequence[T], limit: int) -> list[T]:
+    """Return at most `limit` of the items, evenly spaced."""
+    n = len(items)
+    return list(items) if n <= limit else [items[at * n // limit] for at in range(limit)]
 
 
 def _check(n_queries: int, n_runs: int, n_warmup: int) -> None:

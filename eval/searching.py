@@ -11,7 +11,7 @@ import numpy as np
 
 from eval.cache import Ran
 from eval.evaluate import measure_efficiency, search_run, truncation_of
-from eval.latency import measure_latency, measure_throughput
+from eval.latency import TIMED_ENCODINGS, measure_latency, measure_throughput, spread
 from eval.memory import peak_memory
 from eval.recall import mean_recall, recall_at_k
 from eval.results import Efficiency, Truncation
@@ -32,7 +32,6 @@ from lsr.encoders import Encoder, prepare_encoder
 __all__ = ["rerank", "search_dense", "search_sparse"]
 
 _RECALL_K = 10
-_TIMED_ENCODINGS = 200
 _WINDOW = 1024
 
 
@@ -94,7 +93,7 @@ def search_dense(bench: Workbench, system: DenseSystem) -> Ran:
     )
     model = bench.dense_encoder(system.encoder)
     if bench.options.timing:
-        config, texts = bench.config, bench.topics.texts
+        config, asked = bench.config, spread(bench.topics.texts, TIMED_ENCODINGS)
         n = min(len(queries), config.timed_queries)
         passes = {"n_runs": config.n_runs, "n_warmup": config.n_warmup}
         with peak_memory() as peak:
@@ -106,7 +105,7 @@ def search_dense(bench: Workbench, system: DenseSystem) -> Ran:
                     lambda i: index.search(queries[i], config.timed_k), n, **passes
                 ),
                 "encode_query": measure_latency(
-                    lambda i: model.encode([texts[i]]), min(n, _TIMED_ENCODINGS), **passes
+                    lambda i: model.encode([asked[i]]), len(asked), **passes
                 ),
                 "throughput": measure_throughput(
                     lambda: index.search_batch(queries[:n], config.timed_k, n_threads=threads),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.evaluate import SearchTarget
+from eval.latency import spread
 from eval.results import Efficiency
 from eval.search_params import parse_params
 from indexing.base import SparseIndex
@@ -97,6 +98,5 @@ def sample_vectors(index: SparseIndex, limit: int = SAMPLED_ROWS) -> Iterator[Sp
     An index need not be able to give back its rows fast (an inverted one searches every list for
     each), so the sparsity of an index is measured on a sample; its size stands in the results.
     """
-    n = index.n_documents
-    rows = range(n) if n <= limit else [at * n // limit for at in range(limit)]
+    rows = spread(range(index.n_documents), limit)
     yield SparseMatrix.from_rows((index.document(row) for row in rows), index.vocabulary_size)
