@@ -99,7 +99,7 @@ def report(
         typer.Argument(help="A shipped suite's name, or a TOML file. Left out: --results."),
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="A folder for report.html, report.md, results.json.")
+        Path, typer.Option("--out", "-o", help="A folder for the report and its data.")
     ] = Path("report"),
     results: Annotated[
         list[Path] | None,

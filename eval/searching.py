@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,12 +23,14 @@ from eval.systems import DenseSystem, SparseSystem
 from eval.workbench import Workbench, resolve_model
 from indexing.base import SparseIndex
 from indexing.dense import DenseIndex
+from indexing.dense_encoder import DenseEncoder
 from indexing.threads import resolve_threads
 from lsr.core import console
 from lsr.core.errors import EncoderError
 from lsr.core.records import ScoredDoc
 from lsr.core.sparse import SparseMatrix, vstack
-from lsr.encoders import Encoder, prepare_encoder
+from lsr.data.interchange import impact_matrix
+from lsr.encoders import Encoder, QueryEncoder, load_encoder, prepare_encoder
 
 __all__ = ["rerank", "search_dense", "search_sparse"]
 
@@ -117,7 +120,7 @@ def search_dense(bench: Workbench, system: DenseSystem) -> Ran:
     return Ran(
         RunTable.from_batch(bench.topics.query_ids, bench.doc_ids, found),
         efficiency,
-        Truncation(query_tokens=model.max_tokens, document_tokens=model.max_tokens),
+        _dense_cut(model),
     )
 
 
@@ -126,41 +129,70 @@ def rerank(bench: Workbench, first: RunTable, by: SparseSystem | DenseSystem) ->
 
     Only the documents of `first` are encoded, so a first stage over millions of documents is no
     more work than one over thousands (the lexical encoder is the exception: it is fitted on the
-    whole collection). A document that the collection lacks cannot be scored and is left out; the
-    notes count them.
+    whole collection); where the collection is encoded already, nothing is. A document that the
+    collection lacks cannot be scored and is left out; the notes count them.
     """
     listed = {query_id: first.results(query_id)[0] for query_id in bench.topics.query_ids}
-    texts = bench.texts({doc_id for docs in listed.values() for doc_id in docs})
-    rows = {doc_id: row for row, doc_id in enumerate(texts)}
-    documents, queries, truncation = _score_matrices(bench, by, texts)
+    wanted = {doc_id for docs in listed.values() for doc_id in docs}
+    scored = _scored_before(bench, by, wanted) or _scored_now(bench, by, wanted)
     lines: list[ScoredDoc] = []
     n_missing = 0
     for at, (query_id, docs) in enumerate(listed.items()):
-        there = [doc_id for doc_id in docs if doc_id in rows]
+        there = [doc_id for doc_id in docs if doc_id in scored.rows]
         n_missing += len(docs) - len(there)
-        chosen = np.array([rows[doc_id] for doc_id in there], dtype=np.int64)
-        scores = documents[chosen] @ queries[[at]].T
+        chosen = np.array([scored.rows[doc_id] for doc_id in there], dtype=np.int64)
+        scores = scored.documents[chosen] @ scored.queries[[at]].T
         scores = np.asarray(scores.toarray() if hasattr(scores, "toarray") else scores)
         lines += [
             ScoredDoc(query_id, doc_id, score)
             for doc_id, score in zip(there, scores.reshape(-1).tolist(), strict=True)
         ]
     lost = (f"{n_missing} results of the first run are not in the collection",)
-    return Ran(RunTable.from_scored(lines), truncation=truncation, notes=lost if n_missing else ())
+    return Ran(
+        RunTable.from_scored(lines),
+        truncation=scored.truncation,
+        notes=lost if n_missing else (),
+    )
 
 
-def _score_matrices(
-    bench: Workbench, by: SparseSystem | DenseSystem, texts: dict[str, str]
-) -> tuple[Any, Any, Truncation]:
-    """Return matrices of the texts and of the queries whose product is the scores."""
+class _Scored(NamedTuple):
+    """Documents and queries as rows whose products are scores; `rows` by document id."""
+
+    rows: dict[str, int]
+    documents: Any
+    queries: Any
+    truncation: Truncation
+
+
+def _scored_before(
+    bench: Workbench, by: SparseSystem | DenseSystem, wanted: Collection[str]
+) -> _Scored | None:
+    """Return the rows of a collection that the cache holds encoded, else None."""
+    if not bench.is_encoded(by):
+        return None
+    rows = {doc_id: row for row, doc_id in enumerate(bench.doc_ids) if doc_id in wanted}
+    if isinstance(by, DenseSystem):
+        documents, asked, _ = bench.embeddings(by.encoder)
+        return _Scored(rows, documents, asked, _dense_cut(bench.dense_encoder(by.encoder)))
+    vectors = bench.vectors(by.encoder)
+    encoder = load_encoder(str(vectors.query_encoder_path))
+    queries = encoder.encode_queries(bench.topics.texts, batch_size=bench.options.batch_size)
+    return _sparse_rows(rows, vectors.matrix(), queries, by, encoder)
+
+
+def _scored_now(
+    bench: Workbench, by: SparseSystem | DenseSystem, wanted: Collection[str]
+) -> _Scored:
+    texts = bench.texts(wanted)
+    rows = {doc_id: row for row, doc_id in enumerate(texts)}
     size = bench.options.batch_size
     label = f"Encoding {len(texts):,} documents of {bench.collection.name} for {by.name}"
     if isinstance(by, DenseSystem):
         model = bench.dense_encoder(by.encoder)
         with console.progress_bar(label, len(texts), unit="documents") as advance:
-            rows = model.encode(list(texts.values()), batch_size=size, advance=advance)
-        cut = Truncation(query_tokens=model.max_tokens, document_tokens=model.max_tokens)
-        return rows, model.encode(bench.topics.texts, batch_size=size), cut
+            vectors = model.encode(list(texts.values()), batch_size=size, advance=advance)
+        asked = model.encode(bench.topics.texts, batch_size=size)
+        return _Scored(rows, vectors, asked, _dense_cut(model))
     spec = resolve_model(by.encoder, bench.options.models)
     encoder = prepare_encoder(spec, lambda: (d.content for d in bench.dataset.documents()))
     if not isinstance(encoder, Encoder):
@@ -173,7 +205,23 @@ def _score_matrices(
             advance(len(window))
     documents = vstack(parts, len(encoder.vocabulary))
     queries = encoder.encode_queries(bench.topics.texts, batch_size=size)
-    return documents.to_scipy(), queries.to_scipy(), truncation_of(encoder)
+    return _sparse_rows(rows, documents, queries, by, encoder)
+
+
+def _sparse_rows(
+    rows: dict[str, int],
+    documents: SparseMatrix,
+    queries: SparseMatrix,
+    by: SparseSystem,
+    encoder: QueryEncoder,
+) -> _Scored:
+    if by.impact_scale is not None:
+        documents, queries = (impact_matrix(m, by.impact_scale) for m in (documents, queries))
+    return _Scored(rows, documents.to_scipy(), queries.to_scipy(), truncation_of(encoder))
+
+
+def _dense_cut(model: DenseEncoder) -> Truncation:
+    return Truncation(query_tokens=model.max_tokens, document_tokens=model.max_tokens)
 
 
 def _recall(

@@ -21,7 +21,7 @@ from eval.cache import Cache, content_hash, folder_hash, texts_hash
 from eval.evaluate import EvalConfig, SearchTarget
 from eval.results import Efficiency
 from eval.suite import Collection
-from eval.systems import SparseSystem
+from eval.systems import DenseSystem, SparseSystem
 from eval.topics import Topics, load_topics
 from lsr.core import console
 from lsr.core.errors import DatasetNotFoundError
@@ -156,8 +156,7 @@ class Workbench:
         from lsr.encoders import EncodeConfig, encode_collection, prepare_encoder
 
         spec = resolve_model(encoder, self.options.models)
-        key = content_hash({"encoder": self.encoder_key(spec), "texts": self.documents_hash})
-        path = self.cache.folder("vectors", key)
+        path = self._vectors_path(encoder)
         if not path.exists():
             total = self.dataset.n_documents()
             model = prepare_encoder(
@@ -181,6 +180,22 @@ class Workbench:
                     advance=advance,
                 )
         return open_vectors(path)
+
+    def is_encoded(self, system: SparseSystem | DenseSystem) -> bool:
+        """Return whether the cache holds the collection encoded for a system."""
+        if isinstance(system, DenseSystem):
+            return (self._embeddings_path(system.encoder) / "done").is_file()
+        return self._vectors_path(system.encoder).exists()
+
+    def _vectors_path(self, encoder: str) -> Path:
+        spec = resolve_model(encoder, self.options.models)
+        key = content_hash({"encoder": self.encoder_key(spec), "texts": self.documents_hash})
+        return self.cache.folder("vectors", key)
+
+    def _embeddings_path(self, encoder: str) -> Path:
+        model = self.dense_encoder(encoder).fingerprint
+        key = content_hash({"encoder": model, "texts": self.documents_hash, "lsr": lsr_version()})
+        return self.cache.folder("dense", key)
 
     def sparse_target(self, system: SparseSystem) -> SearchTarget:
         """Return the index of a sparse system, with its query side."""
@@ -247,10 +262,7 @@ class Workbench:
         ``done``.
         """
         model = self.dense_encoder(encoder)
-        key = content_hash(
-            {"encoder": model.fingerprint, "texts": self.documents_hash, "lsr": lsr_version()}
-        )
-        path = self.cache.folder("dense", key)
+        path = self._embeddings_path(encoder)
         done = path / "done"
         if not done.is_file():
             shutil.rmtree(path, ignore_errors=True)
