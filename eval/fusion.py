@@ -1,8 +1,8 @@
 """Mixing runs: reciprocal rank fusion, and a convex combination of min-max normalised scores.
 
-The arithmetic of one query is `indexing.fusion`, shared with hybrid search. The weight of a convex
-combination is learned on other collections than the one reported
-(`tune_weight`): tuned on the queries it is reported on, a hybrid flatters itself.
+The arithmetic is that of `indexing.fusion`, which hybrid search uses, over all queries at once. The
+weight of a convex combination is learned on other collections than the one reported
+(`weight_scores`, `best_weight`): tuned on the queries it is reported on, a hybrid flatters itself.
 
 References
 ----------
@@ -12,19 +12,27 @@ Bruch, Gai, Ingber, *An Analysis of Fusion Functions for Hybrid Retrieval*, TOIS
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eval.runs import RunTable
-from indexing.fusion import Normalise, Ranked, fuse, min_max, reciprocal_ranks
+from indexing.fusion import Normalise, min_max, reciprocal_ranks
 from lsr.core.errors import ArgumentError
-from lsr.core.records import ScoredDoc
+from lsr.core.sparse import Int32Array
 
-__all__ = ["WEIGHTS", "convex_combination", "reciprocal_rank_fusion", "tune_weight"]
+__all__ = [
+    "WEIGHTS",
+    "best_weight",
+    "convex_combination",
+    "reciprocal_rank_fusion",
+    "weight_scores",
+]
 
 WEIGHTS: tuple[float, ...] = tuple(round(0.05 * step, 2) for step in range(21))
-"""Weights of the first run that `tune_weight` tries."""
+"""Weights of the first run that are tried."""
 
 
 def reciprocal_rank_fusion(runs: Sequence[RunTable], *, k: int = 60, depth: int = 1000) -> RunTable:
@@ -79,40 +87,60 @@ def convex_combination(
     return _fuse(runs, weights, min_max, depth)
 
 
-def tune_weight(
-    pairs: Mapping[str, tuple[RunTable, RunTable]],
-    score: Callable[[str, RunTable], float],
+def weight_scores(
+    first: RunTable,
+    second: RunTable,
+    score: Callable[[RunTable], float],
     *,
     depth: int = 1000,
-) -> float:
-    """Return the weight of the first run that scores best on average over collections.
+) -> list[float]:
+    """Return what each of `WEIGHTS` of the first run scores.
 
     Parameters
     ----------
-    pairs : mapping
-        Collection to its two runs.
+    first, second : RunTable
+        Of one collection.
     score : callable
-        ``(collection, run)`` to the measure to maximise.
+        A run to the measure to maximise.
     depth : int
         As in `convex_combination`.
+    """
+    aligned = _align([first, second], min_max, depth)
+    return [score(_combine(aligned, [weight, 1 - weight], depth)) for weight in WEIGHTS]
+
+
+def best_weight(scores: Sequence[Sequence[float]]) -> float:
+    """Return the one of `WEIGHTS` that scores best on average over collections.
+
+    Parameters
+    ----------
+    scores : sequence of sequence of float
+        Of each collection, from `weight_scores`.
 
     Raises
     ------
     ArgumentError
         If there is no collection.
     """
-    if not pairs:
+    if not scores:
         raise ArgumentError("A weight is tuned on at least one collection.")
-    means = [
-        np.mean(
-            [
-                score(name, convex_combination(runs, [weight, 1 - weight], depth=depth))
-                for name, runs in pairs.items()
-            ]
-        )
-        for weight in WEIGHTS
-    ]
-    return WEIGHTS[int(np.argmax(means))]
+    return WEIGHTS[int(np.argmax(np.mean(scores, axis=0)))]
+
+
+class _Aligned(NamedTuple):
+    """Runs over one numbering of documents.
+
+    Attributes
+    ----------
+    doc_ids : list of str
+        Ascending, so that of equal scores the lower number is the lower id.
+    queries : dict
+        Query id to rows, ascending, and each run's normalised scores of them,
+        ``(n_runs, n_rows)``; 0 where a run lacks the document.
+    """
+
+    doc_ids: list[str]
+    queries: dict[str, tuple[Int32Array, NDArray[np.float64]]]
 
 
 def _fuse(
@@ -120,11 +148,37 @@ def _fuse(
 ) -> RunTable:
     if len(runs) < 2:
         raise ArgumentError(f"Fusion needs two or more runs, got {len(runs)}.")
-    fused = [
-        ScoredDoc(query_id, found.doc_id, found.score)
-        for query_id in dict.fromkeys(q for run in runs for q in run.query_ids)
-        for found in fuse(
-            [Ranked(*run.results(query_id)) for run in runs], weights, normalise, depth
-        )
+    return _combine(_align(runs, normalise, depth), weights, depth)
+
+
+def _align(runs: Sequence[RunTable], normalise: Normalise, depth: int) -> _Aligned:
+    doc_ids = sorted({doc_id for run in runs for doc_id in run.doc_ids})
+    number = {doc_id: at for at, doc_id in enumerate(doc_ids)}
+    renumber = [
+        np.fromiter((number[d] for d in run.doc_ids), dtype=np.int32, count=len(run.doc_ids))
+        for run in runs
     ]
-    return RunTable.from_scored(fused)
+    aligned = _Aligned(doc_ids, {})
+    for query_id in dict.fromkeys(q for run in runs for q in run.query_ids):
+        found = [run.rows(query_id) for run in runs]
+        mine = [new[rows[:depth]] for new, (rows, _) in zip(renumber, found, strict=True)]
+        rows = np.unique(np.concatenate(mine))
+        shares = np.zeros((len(runs), len(rows)))
+        for at, (listed, (_, scores)) in enumerate(zip(mine, found, strict=True)):
+            if len(listed):
+                values = normalise(np.asarray(scores[:depth], dtype=np.float64))
+                shares[at, np.searchsorted(rows, listed)] = values
+        aligned.queries[query_id] = rows, shares
+    return aligned
+
+
+def _combine(aligned: _Aligned, weights: Sequence[float], depth: int) -> RunTable:
+    best: dict[str, Int32Array] = {}
+    scores: dict[str, NDArray[np.float64]] = {}
+    for query_id, (rows, shares) in aligned.queries.items():
+        total = sum(
+            (w * share for w, share in zip(weights, shares, strict=True)), np.zeros(len(rows))
+        )
+        order = np.argsort(-total, kind="stable")[:depth]
+        best[query_id], scores[query_id] = rows[order], total[order]
+    return RunTable(aligned.doc_ids, best, scores)

@@ -15,7 +15,7 @@ from typing import Any
 
 from eval.cache import RUN_FORMAT, Ran, content_hash, run_hash
 from eval.evaluate import drops_self, evaluate_run
-from eval.fusion import convex_combination, reciprocal_rank_fusion, tune_weight
+from eval.fusion import best_weight, convex_combination, reciprocal_rank_fusion, weight_scores
 from eval.measures import parse_measures, score_queries, summarise
 from eval.results import Results
 from eval.runs import RunTable
@@ -77,6 +77,7 @@ class Runner:
         self._collections = {c.name: c for c in suite.collections}
         self._benches: dict[str, Workbench] = {}
         self._runs: dict[tuple[str, str], Ran] = {}
+        self._weights: dict[tuple[tuple[str, str], str, str], list[float]] = {}
 
     def bench(self, collection: str) -> Workbench:
         """Return the workbench of a collection."""
@@ -203,21 +204,25 @@ class Runner:
                     f"{system.name!r} has no collection but {name} itself to be tuned on.",
                     hint="Name others in tuned_on.",
                 )
-            weight = self._tuned(system, tuple(others))
+            weight = best_weight([self._weight_scores(system, other) for other in others])
             notes = (f"weight of {system.of[0]} {weight:g}, tuned on {', '.join(others)}",)
         runs = [self.ran(name, part).run for part in system.of]
         return Ran(convex_combination(runs, [weight, 1 - weight], depth=depth), notes=notes)
 
-    def _tuned(self, system: ConvexSystem, collections: tuple[str, ...]) -> float:
-        measures = parse_measures([system.tuned_for])
-        first, second = system.of
-        pairs = {c: (self.ran(c, first).run, self.ran(c, second).run) for c in collections}
+    def _weight_scores(self, system: ConvexSystem, collection: str) -> list[float]:
+        """Return what each weight scores on a collection; every hybrid asks for it many times."""
+        at = (system.of, system.tuned_for, collection)
+        if at not in self._weights:
+            measures = parse_measures([system.tuned_for])
+            bench = self.bench(collection)
+            first, second = (self.ran(collection, part).run for part in system.of)
 
-        def score(collection: str, run: RunTable) -> float:
-            qrels = self.bench(collection).topics.qrels
-            return next(iter(summarise(score_queries(run, qrels, measures), measures).values()))
+            def score(run: RunTable) -> float:
+                scored = score_queries(run, bench.topics.qrels, measures)
+                return next(iter(summarise(scored, measures).values()))
 
-        return tune_weight(pairs, score)
+            self._weights[at] = weight_scores(first, second, score, depth=bench.collection.k)
+        return self._weights[at]
 
     def _reranked(self, bench: Workbench, system: RerankSystem) -> Ran:
         from eval.searching import rerank

@@ -123,12 +123,17 @@ class RunTable:
         """Number of results of all queries."""
         return sum(len(rows) for rows in self._rows.values())
 
-    def results(self, query_id: str) -> tuple[list[str], NDArray[Any]]:
-        """Return document ids and scores of a query, best first; empty if it has none."""
+    def rows(self, query_id: str) -> tuple[Int32Array, NDArray[Any]]:
+        """Return rows (positions in `doc_ids`) and scores of a query, best first."""
         rows = self._rows.get(query_id)
         if rows is None:
-            return [], np.empty(0, dtype=np.float32)
-        return [self._doc_ids[row] for row in rows.tolist()], self._scores[query_id]
+            return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
+        return rows, self._scores[query_id]
+
+    def results(self, query_id: str) -> tuple[list[str], NDArray[Any]]:
+        """Return document ids and scores of a query, best first; empty if it has none."""
+        rows, scores = self.rows(query_id)
+        return [self._doc_ids[row] for row in rows.tolist()], scores
 
     def without_self_matches(self) -> RunTable:
         """Return the run without results whose document id is the query's own id.

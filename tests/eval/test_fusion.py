@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from eval.fusion import WEIGHTS, convex_combination, reciprocal_rank_fusion, tune_weight
+from eval.fusion import (
+    WEIGHTS,
+    best_weight,
+    convex_combination,
+    reciprocal_rank_fusion,
+    weight_scores,
+)
 from eval.runs import RunTable
+from indexing.fusion import Normalise, Ranked, fuse, min_max, reciprocal_ranks
 from lsr.core.errors import ArgumentError
 from lsr.core.records import ScoredDoc
 
@@ -50,11 +58,38 @@ def test_depth_cuts_reading_and_writing() -> None:
 
 
 def test_the_best_mean_weight_is_chosen() -> None:
-    pair = (_run(good=2, bad=1), _run(bad=2, good=1))
-    weight = tune_weight(
-        {"x": pair, "y": pair}, lambda name, run: float(run.results("q")[0][0] == "good")
+    scores = weight_scores(
+        _run(good=2, bad=1),
+        _run(bad=2, good=1),
+        lambda run: float(run.results("q")[0][0] == "good"),
     )
-    assert weight == min(w for w in WEIGHTS if w > 0.5)
+    assert best_weight([scores, scores]) == min(w for w in WEIGHTS if w > 0.5)
+    # A collection where half that weight suffices cannot pull it down, one that needs more can.
+    more = [float(w >= 0.8) for w in WEIGHTS]
+    assert best_weight([scores, more]) == 0.8
+
+
+@pytest.mark.parametrize("normalise", [min_max, reciprocal_ranks(7)])
+def test_whole_runs_are_fused_as_hybrid_search_fuses_a_query(
+    normalise: Normalise, rng: np.random.Generator
+) -> None:
+    runs = []
+    for _ in range(2):
+        docs = rng.permutation([f"d{n}" for n in range(60)])[:40]
+        # Few distinct scores: ties within and between the runs.
+        scores = rng.integers(1, 9, len(docs))
+        pairs = zip(docs.tolist(), scores.tolist(), strict=True)
+        runs.append(RunTable.from_scored(ScoredDoc("q", d, float(s)) for d, s in pairs))
+    weights = [0.3, 0.7] if normalise is min_max else [1.0, 1.0]
+    expected = fuse([Ranked(*run.results("q")) for run in runs], weights, normalise, 25)
+    found = (
+        convex_combination(runs, weights, depth=25)
+        if normalise is min_max
+        else reciprocal_rank_fusion(runs, k=7, depth=25)
+    )
+    docs_found, scores_found = found.results("q")
+    assert docs_found == [fused.doc_id for fused in expected]
+    assert scores_found.tolist() == [fused.score for fused in expected]
 
 
 @pytest.mark.parametrize("weights", [[1.0], [0.5, 0.6], [1.5, -0.5]])
@@ -69,4 +104,4 @@ def test_one_run_cannot_be_fused() -> None:
     with pytest.raises(ArgumentError, match="k must"):
         reciprocal_rank_fusion([_run(a=1), _run(a=1)], k=-1)
     with pytest.raises(ArgumentError, match="at least one"):
-        tune_weight({}, lambda name, run: 0.0)
+        best_weight([])
