@@ -39,6 +39,7 @@ from indexing.collection_reader import DENSE_ENCODER_FOLDER, SEGMENTS_FOLDER
 from indexing.collection_segment import Segment, SegmentView, build_segment
 from indexing.collection_view import CollectionView
 from indexing.dense_encoder import DenseTextEncoder
+from indexing.dense_flat import MAX_DENSE_WIDTH
 from indexing.filters_fields import FieldValues
 from indexing.live_checks import file_digest, note_store, read_collection, require_store, sync
 from indexing.live_lock import LOCK_NAME, locked
@@ -63,7 +64,6 @@ __all__ = ["COLLECTION_FORMAT", "Batch", "Collection", "UpsertResult"]
 logger = logging.getLogger(__name__)
 
 COLLECTION_FORMAT = 2
-MAX_DENSE_WIDTH = 65_536
 
 
 class UpsertResult(NamedTuple):

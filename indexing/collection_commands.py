@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
     from indexing.collection import Collection, UpsertResult
     from lsr.core.records import Document
+    from lsr.core.sparse import Float32Array
 
 __all__ = [
     "collection_info",
+    "described_dense",
     "described_fields",
     "is_collection",
     "register",
@@ -44,6 +46,14 @@ CorpusOption = Annotated[
     str | None,
     typer.Option(
         "--corpus", help="The encoded dataset, by name or path: its documents are stored too."
+    ),
+]
+DenseVectorsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--dense-vectors",
+        metavar="FILE.npy",
+        help="Dense vectors made elsewhere: a row for each document of --vectors, in their order.",
     ),
 ]
 
@@ -68,6 +78,13 @@ def create(
     empty: Annotated[
         bool, typer.Option("--empty", help="Take vocabulary and encoder only, no documents.")
     ] = False,
+    dense: Annotated[
+        Path | None,
+        typer.Option(
+            "--dense", help="A bi-encoder's folder: every document gets a dense vector by it too."
+        ),
+    ] = None,
+    dense_vectors: DenseVectorsOption = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     id_field: IdFieldOption = "_id",
@@ -82,15 +99,22 @@ def create(
 
     Metadata fields take the type of their first value unless they are declared. Example:
     `lsr index create live --vectors news.vectors --corpus news.jsonl --set fields.day=date`
+
+    With --dense, or --dense-vectors alone, it has a dense half for hybrid search; with both the
+    model encodes queries and later documents only. One cannot be added afterwards.
     """
     from indexing.collection import Collection
     from indexing.collection_config import CollectionConfig
+    from indexing.dense_encoder import DenseEncoder
     from lsr.core import console
     from lsr.core.config import load_config
     from lsr.data.vectors import open_vectors
 
     console.configure(quiet=quiet, json_output=as_json)
     source = open_vectors(vectors)
+    rows = _dense_rows(dense_vectors)
+    half = DenseEncoder(dense) if dense is not None else None
+    width = rows.shape[1] if rows is not None else None
     with Collection.create(
         collection,
         source.vocabulary,
@@ -98,11 +122,12 @@ def create(
         encoder=source.manifest.details["encoder"],
         idf=source.manifest.details["idf"],
         query_encoder=source.query_encoder_path,
+        dense=half if half is not None else width,
         n_threads=threads,
     ) as made:
         if not empty:
             documents = _documents(corpus, (id_field, text_field, title_field), skip_bad_lines)
-            _load(made, vectors, documents)
+            _load(made, vectors, documents, rows)
         result = collection_info(made)
     console.emit(result, lambda: show_info(result))
 
@@ -111,6 +136,7 @@ def add(
     collection: CollectionArgument,
     vectors: VectorsOption,
     corpus: CorpusOption = None,
+    dense_vectors: DenseVectorsOption = None,
     id_field: IdFieldOption = "_id",
     text_field: TextFieldOption = None,
     title_field: TitleFieldOption = "title",
@@ -121,7 +147,8 @@ def add(
 ) -> None:
     """Add an encoded collection to a live one; documents with a known id are replaced.
 
-    Example: `lsr index add live --vectors news.vectors --corpus news.jsonl`
+    Where the collection has a bi-encoder, that encodes them too. Example:
+    `lsr index add live --vectors news.vectors --corpus news.jsonl`
     """
     from indexing.collection import Collection
     from lsr.core import console
@@ -130,7 +157,7 @@ def add(
     started = time.perf_counter()
     with Collection.open(collection, mode="w", n_threads=threads) as opened:
         documents = _documents(corpus, (id_field, text_field, title_field), skip_bad_lines)
-        done = _load(opened, vectors, documents)
+        done = _load(opened, vectors, documents, _dense_rows(dense_vectors))
     result = {
         "path": str(collection),
         **done._asdict(),
@@ -155,10 +182,33 @@ def _documents(
     return dataset.documents()
 
 
+def _dense_rows(path: Path | None) -> Float32Array | None:
+    """Return the dense vectors of a file, memory-mapped."""
+    import numpy as np
+
+    from lsr.core.errors import DataError
+
+    if path is None:
+        return None
+    hint = "Write it with numpy.save: float32, a row for each document."
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}.", hint=hint) from error
+    if rows.ndim != 2 or rows.dtype.kind != "f" or not rows.shape[1]:
+        raise DataError(f"{path} holds {rows.dtype} of shape {rows.shape}.", hint=hint)
+    checked: Float32Array = rows
+    return checked
+
+
 def _load(
-    collection: Collection, vectors: Path, documents: Iterator[Document] | None
+    collection: Collection,
+    vectors: Path,
+    documents: Iterator[Document] | None,
+    rows: Float32Array | None,
 ) -> UpsertResult:
     from indexing.collection_load import load_batches
+    from indexing.dense_encoder import DenseEncoder
     from lsr.core import console
     from lsr.data.vectors import open_vectors
 
@@ -168,7 +218,10 @@ def _load(
         mine=f"The collection {collection.path.name!r}",
         theirs=str(vectors),
     )
-    batches = load_batches(source, documents, collection.config.bulk_rows)
+    dense: DenseEncoder | Float32Array | None = rows
+    if rows is None and (path := collection.dense_encoder_path) is not None:
+        dense = DenseEncoder(path)
+    batches = load_batches(source, documents, collection.config.bulk_rows, dense=dense)
     with console.progress_bar("Loading", source.n_documents, unit="documents") as advance:
         done = collection.load(batches, on_batch=advance)
     collection.wait()
@@ -306,6 +359,7 @@ def collection_info(collection: Collection) -> dict[str, Any]:
         "encoder": details["encoder"],
         "idf": details["idf"],
         "has_query_encoder": collection.query_encoder_path is not None,
+        "dense": details.get("dense"),
         "fields": collection.fields,
         "config": collection.manifest.config,
         "created": collection.manifest.created,
@@ -329,11 +383,20 @@ def show_info(result: dict[str, Any]) -> None:
         ("vocabulary", f"{result['vocabulary_size']:,} · {result['vocabulary_fingerprint'][:12]}"),
         ("encoder", f"{result['encoder']} (idf: {result['idf']})"),
         ("query encoder", "in the folder" if result["has_query_encoder"] else "none"),
+        ("dense half", described_dense(result["dense"])),
         ("segments", f"{sum(s['bytes'] for s in segments) / 1e6:,.2f} MB"),
         ("store", f"{(result['store_bytes'] + result['log_bytes']) / 1e6:,.2f} MB"),
         ("created", result["created"]),
     ]
     console.print_table(["", result["path"]], lines)
+
+
+def described_dense(dense: Mapping[str, Any] | None) -> str:
+    """Return what a dense half is made of."""
+    if dense is None:
+        return "none"
+    kind = f" ({dense['kind']})" if "kind" in dense else ""
+    return f"{dense['encoder'] or 'made elsewhere'}, {dense['width']} numbers a document{kind}"
 
 
 def described_fields(fields: Mapping[str, str]) -> str:

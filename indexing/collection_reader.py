@@ -485,7 +485,7 @@ class CollectionReader:
                     "layout": v.segment.index.kind,
                     "n_rows": v.segment.n_rows,
                     "n_alive": v.n_alive,
-                    "bytes": sum(v.segment.index.bytes_by_part().values()),
+                    "bytes": v.segment.n_bytes,
                 }
                 for v in view.segments
             ],

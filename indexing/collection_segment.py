@@ -267,6 +267,12 @@ class Segment:
         """Number of rows, dead ones with them."""
         return len(self.numbers)
 
+    @property
+    def n_bytes(self) -> int:
+        """Size of its vectors, as they are searched."""
+        dense = self.dense.nbytes if self.dense is not None else 0
+        return sum(self.index.bytes_by_part().values()) + dense
+
     def rows_of_numbers(self, numbers: Int64Array) -> Int64Array:
         """Return the rows of those of `numbers` (ascending) that are in the segment."""
         at = np.searchsorted(self.numbers, numbers)

@@ -277,7 +277,7 @@ def _show_tuning(result: dict[str, Any]) -> None:
 
 
 def _show(result: dict[str, Any]) -> None:
-    from indexing.collection_commands import described_fields
+    from indexing.collection_commands import described_dense, described_fields
     from lsr.core import console
 
     lines = [
@@ -289,19 +289,13 @@ def _show(result: dict[str, Any]) -> None:
         ("query encoder", "in the folder" if result["has_query_encoder"] else "none"),
         ("stored documents", "yes" if result["has_documents"] else "no"),
         ("fields", described_fields(result["fields"])),
-        ("dense half", _dense_line(result["dense"])),
+        ("dense half", described_dense(result["dense"])),
         *((f"  {part}", _megabytes(size)) for part, size in result["bytes"].items()),
         ("index", _megabytes(result["index_bytes"])),
         ("whole folder", _megabytes(result["files_bytes"])),
         ("built", f"{result['created']} in {result['build_s']} s"),
     ]
     console.print_table(["", result["path"]], lines)
-
-
-def _dense_line(dense: dict[str, Any] | None) -> str:
-    if dense is None:
-        return "none"
-    return f"{dense['encoder']}, {dense['width']} numbers a document ({dense['kind']})"
 
 
 def _megabytes(size: int) -> str:

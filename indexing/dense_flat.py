@@ -16,8 +16,17 @@ from indexing.filters import NO_FILTER
 from lsr.core.errors import DataError, MissingDependencyError
 from lsr.core.sparse import Float32Array, Int64Array, UInt64Array
 
-__all__ = ["check_dense", "faiss_module", "nearest_rows", "ranked", "selector", "settled"]
+__all__ = [
+    "MAX_DENSE_WIDTH",
+    "check_dense",
+    "faiss_module",
+    "nearest_rows",
+    "ranked",
+    "selector",
+    "settled",
+]
 
+MAX_DENSE_WIDTH = 65_536
 _LARGEST_NORM = 1e18
 """Inner products of longer vectors could leave the range of float32."""
 

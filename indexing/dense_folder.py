@@ -78,6 +78,11 @@ class DenseFolder:
         """How the bi-encoder is called."""
         return str(self.manifest.details["encoder"])
 
+    @property
+    def width(self) -> int:
+        """Numbers in a vector."""
+        return int(self.manifest.details["width"])
+
     @cached_property
     def index(self) -> DenseIndex:
         """The vectors; raises MissingDependencyError without faiss."""

@@ -76,11 +76,12 @@ def make_collection(path: Path, request: CreateRequest, encoders: DocumentEncode
         If the encoder cannot be loaded.
     """
     config = collection_config(request)
+    dense = encoders.require_dense(request.dense) if request.dense else request.dense_width
     if request.encoder is None:
         given = request.vocabulary
         tokens = map(str, range(given)) if isinstance(given, int) else given or ()
         Collection.create(
-            path, Vocabulary(tokens), config=config, encoder=EXTERNAL, idf="none"
+            path, Vocabulary(tokens), config=config, encoder=EXTERNAL, idf="none", dense=dense
         ).close()
         return
     side = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -94,6 +95,7 @@ def make_collection(path: Path, request: CreateRequest, encoders: DocumentEncode
             idf=made.idf,
             query_encoder=side,
             document_encoder={"name": request.encoder, "fingerprint": made.fingerprint},
+            dense=dense,
         ).close()
     finally:
         shutil.rmtree(side, ignore_errors=True)

@@ -225,6 +225,7 @@ def index_info(engine: Engine) -> IndexInfo:
         has_documents=source.has_documents,
         encodes_documents=engine.document_encoder is not None,
         dense=source.dense.name if source.dense is not None else None,
+        dense_width=source.dense.width if source.dense is not None else None,
         updatable=source.updatable,
         fields=source.fields,
         parameters=_parameters(source.params_model),

@@ -387,4 +387,10 @@ def _opened(source: IndexSource, writable: bool, encoders: DocumentEncoders) -> 
         own = engine.document_encoder
         if wanted is not None and getattr(own, "fingerprint", None) != wanted["fingerprint"]:
             engine.document_encoder = encoders.bound(wanted["name"], wanted["fingerprint"])
+        collection = engine.source.collection
+        if collection.dense_encoder_path is not None:
+            half = collection.manifest.details["dense"]
+            engine.dense_encoder = encoders.bound_dense(
+                collection.dense_encoder_path, half["encoder"], half["fingerprint"]
+            )
     return engine

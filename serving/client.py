@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from lsr.core.errors import ServiceError
 from lsr.core.records import Document
+from lsr.core.sparse import Float32Array
 from serving.client_transport import Transport, error_of
 from serving.schemas import IndexInfo, IndexList
 from serving.schemas_admin import (
@@ -40,6 +41,7 @@ __all__ = ["Client"]
 
 Query = str | Mapping[str, float]
 Vectors = Iterable[Mapping[str, float]]
+DenseVectors = Iterable[Sequence[float] | Float32Array]
 
 
 class Client(Transport):
@@ -56,6 +58,7 @@ class Client(Transport):
         filter: Mapping[str, Any] | None = None,
         edit: Mapping[str, Any] | None = None,
         hybrid: Mapping[str, Any] | None = None,
+        dense_vector: Sequence[float] | Float32Array | None = None,
         offset: int = 0,
         fields: Sequence[str] = ("title", "text"),
         explain: bool = False,
@@ -79,6 +82,7 @@ class Client(Transport):
             "filter": filter,
             "edit": edit,
             "hybrid": hybrid,
+            "dense_vector": _numbers(dense_vector),
             "offset": offset,
             "fields": list(fields),
             "explain": explain,
@@ -97,6 +101,7 @@ class Client(Transport):
         target_recall: float | None = None,
         filter: Mapping[str, Any] | None = None,
         hybrid: Mapping[str, Any] | None = None,
+        dense_vectors: DenseVectors | None = None,
         offset: int = 0,
         fields: Sequence[str] = (),
     ) -> BatchResponse:
@@ -108,6 +113,7 @@ class Client(Transport):
             "target_recall": target_recall,
             "filter": filter,
             "hybrid": hybrid,
+            "dense_vectors": None if dense_vectors is None else list(map(_numbers, dense_vectors)),
             "offset": offset,
             "fields": list(fields),
         }
@@ -124,6 +130,7 @@ class Client(Transport):
         filter: Mapping[str, Any] | None = None,
         edit: Mapping[str, Any] | None = None,
         hybrid: Mapping[str, Any] | None = None,
+        dense_vector: Sequence[float] | Float32Array | None = None,
     ) -> ExplainResponse:
         """Return why a document has its score, and why it is, or is not, among the best `k`."""
         body = {
@@ -134,6 +141,7 @@ class Client(Transport):
             "filter": filter,
             "edit": edit,
             "hybrid": hybrid,
+            "dense_vector": _numbers(dense_vector),
         }
         return self.ask(ExplainResponse, "POST", f"{_path(index)}/explain", body)
 
@@ -156,21 +164,33 @@ class Client(Transport):
         return self.ask(IndexInfo, "GET", _path(name))
 
     def upsert(
-        self, index: str, documents: Iterable[Document], vectors: Vectors | None = None
+        self,
+        index: str,
+        documents: Iterable[Document],
+        vectors: Vectors | None = None,
+        *,
+        dense_vectors: DenseVectors | None = None,
     ) -> UpsertResponse:
         """Add documents to a collection, or replace those of their ids: all of them, or none.
 
-        The collection's encoder makes the vectors where none are given, weights by token.
+        The collection's encoders make the vectors where none are given: weights by token, and for
+        a dense half numbers.
         """
-        body = {"documents": list(_documents(documents, vectors))}
+        body = {"documents": list(_documents(documents, vectors, dense_vectors))}
         return self.ask(UpsertResponse, "POST", f"{_path(index)}/documents", body)
 
     def import_documents(
-        self, index: str, documents: Iterable[Document], vectors: Vectors | None = None
+        self,
+        index: str,
+        documents: Iterable[Document],
+        vectors: Vectors | None = None,
+        *,
+        dense_vectors: DenseVectors | None = None,
     ) -> ImportResponse:
         """Stream any number of documents into a collection; bad ones are reported, by line."""
         path = f"{_path(index)}/documents/import"
-        return self.ask(ImportResponse, "POST", path, stream=_lines(documents, vectors))
+        lines = _lines(documents, vectors, dense_vectors)
+        return self.ask(ImportResponse, "POST", path, stream=lines)
 
     def delete(
         self,
@@ -184,7 +204,12 @@ class Client(Transport):
         return self.ask(DeleteResponse, "POST", f"{_path(index)}/documents/delete", body)
 
     def import_in_background(
-        self, index: str, documents: Iterable[Document], vectors: Vectors | None = None
+        self,
+        index: str,
+        documents: Iterable[Document],
+        vectors: Vectors | None = None,
+        *,
+        dense_vectors: DenseVectors | None = None,
     ) -> TaskBody:
         """Hand any number of documents over and return the task that encodes and writes them.
 
@@ -192,7 +217,8 @@ class Client(Transport):
         (`wait`).
         """
         path = f"{_path(index)}/documents/import?wait=false"
-        return self.ask(TaskBody, "POST", path, stream=_lines(documents, vectors))
+        lines = _lines(documents, vectors, dense_vectors)
+        return self.ask(TaskBody, "POST", path, stream=lines)
 
     # --- administration -------------------------------------------------------------------
 
@@ -200,12 +226,18 @@ class Client(Transport):
         """Return the names of the encoders that collections can be made with."""
         return self.ask(EncoderList, "GET", "/v1/encoders").encoders
 
+    def dense_encoders(self) -> list[str]:
+        """Return the names of the bi-encoders that a dense half can be made with."""
+        return self.ask(EncoderList, "GET", "/v1/encoders").dense_encoders
+
     def create(
         self,
         name: str,
         *,
         encoder: str | None = None,
         vocabulary: Sequence[str] | int | None = None,
+        dense: str | None = None,
+        dense_width: int | None = None,
         fields: Mapping[str, str] | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> IndexInfo:
@@ -219,6 +251,8 @@ class Client(Transport):
             "vocabulary": list(vocabulary)
             if vocabulary is not None and not isinstance(vocabulary, int)
             else vocabulary,
+            "dense": dense,
+            "dense_width": dense_width,
             "fields": dict(fields or {}),
             "config": dict(config or {}),
         }
@@ -302,26 +336,33 @@ class Client(Transport):
         return task
 
 
-def _document(document: Document, vector: Mapping[str, float] | None) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "doc_id": document.doc_id,
-        "title": document.title,
-        "text": document.text,
-        "metadata": dict(document.metadata),
-    }
-    return body if vector is None else {**body, "vector": dict(vector)}
+def _numbers(vector: Sequence[float] | Float32Array | None) -> list[float] | None:
+    # Arrays too, whose numbers json does not know.
+    return None if vector is None else [float(number) for number in vector]
 
 
-def _documents(documents: Iterable[Document], vectors: Vectors | None) -> Iterator[dict[str, Any]]:
-    if vectors is None:
-        yield from (_document(document, None) for document in documents)
-    else:
-        for document, vector in zip(documents, vectors, strict=True):
-            yield _document(document, vector)
+def _documents(
+    documents: Iterable[Document], vectors: Vectors | None, dense_vectors: DenseVectors | None
+) -> Iterator[dict[str, Any]]:
+    columns: dict[str, Iterable[Any]] = {}
+    if vectors is not None:
+        columns["vector"] = map(dict, vectors)
+    if dense_vectors is not None:
+        columns["dense_vector"] = map(_numbers, dense_vectors)
+    for document, *values in zip(documents, *columns.values(), strict=True):
+        yield {
+            "doc_id": document.doc_id,
+            "title": document.title,
+            "text": document.text,
+            "metadata": dict(document.metadata),
+            **dict(zip(columns, values, strict=True)),
+        }
 
 
-def _lines(documents: Iterable[Document], vectors: Vectors | None) -> Iterator[bytes]:
-    for body in _documents(documents, vectors):
+def _lines(
+    documents: Iterable[Document], vectors: Vectors | None, dense_vectors: DenseVectors | None
+) -> Iterator[bytes]:
+    for body in _documents(documents, vectors, dense_vectors):
         yield json.dumps(body, ensure_ascii=False).encode() + b"\n"
 
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from indexing.collection import Batch, Collection, UpsertResult
 from indexing.collection_view import CollectionResult
+from indexing.dense_encoder import DenseEncoder
 from indexing.explain import Explanation
 from indexing.storage import layout_class
 from lsr.core.config import Config
 from lsr.core.errors import LsrError
 from lsr.core.records import Document
-from lsr.core.sparse import SparseMatrix, SparseVector
+from lsr.core.sparse import Float32Array, SparseMatrix, SparseVector
+from serving.hybrid import DenseHalf
 from serving.results import Found
 
 if TYPE_CHECKING:
@@ -32,7 +34,6 @@ class CollectionSource:
     """
 
     has_documents = True
-    dense = None
 
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
@@ -42,6 +43,7 @@ class CollectionSource:
         self.query_encoder_path = collection.query_encoder_path
         self.created: str = collection.manifest.created
         self.updatable = collection.writable
+        self.dense = _dense_half(collection)
 
     @property
     def n_documents(self) -> int:
@@ -127,6 +129,35 @@ class CollectionSource:
         )
         return [_found(result) for result in results]
 
+    def search_both(
+        self,
+        query: SparseVector,
+        dense: Float32Array,
+        k: int,
+        *,
+        params: Config | None = None,
+        filter: Any | None = None,
+    ) -> tuple[Found, Found]:
+        """Return the best `k` that pass by sparse and by dense vectors, of one state."""
+        sparse, near = self.collection.search_both(query, dense, k, params=params, filter=filter)
+        return _found(sparse), _found(near)
+
+    def search_both_batch(
+        self,
+        queries: SparseMatrix,
+        dense: Float32Array,
+        k: int,
+        *,
+        params: Config | None = None,
+        filter: Any | None = None,
+        n_threads: int | None = None,
+    ) -> list[tuple[Found, Found]]:
+        """Return what `search_both` returns for every query, all of one state."""
+        results = self.collection.search_both_batch(
+            queries, dense, k, params=params, filter=filter, n_threads=n_threads
+        )
+        return [(_found(sparse), _found(near)) for sparse, near in results]
+
     def with_documents(self, found: Found, *, origins: bool = False) -> Found:
         """Return `found` with its documents; those deleted since are left out."""
         if not origins:
@@ -148,6 +179,10 @@ class CollectionSource:
     def vector(self, doc_id: str) -> SparseVector:
         """Return a document's vector; raises DocumentNotFoundError if there is none."""
         return self.collection.vector(doc_id)
+
+    def dense_vector(self, doc_id: str) -> Float32Array:
+        """Return a document's dense vector; raises DocumentNotFoundError if there is none."""
+        return self.collection.dense_vector(doc_id)
 
     def explain(self, query: SparseVector, doc_id: str) -> Explanation:
         """Return what each term gives to the score of a document, found or not."""
@@ -183,6 +218,18 @@ class CollectionSource:
         self.collection.close()
 
 
+def _dense_half(collection: Collection) -> DenseHalf | None:
+    if not collection.widths.dense:
+        return None
+    path = collection.dense_encoder_path
+    if path is None:
+        return DenseHalf(collection.widths.dense, name=None, load=None)
+    # One object: it keeps its model once that is loaded.
+    encoder = DenseEncoder(path)
+    name = str(collection.manifest.details["dense"]["encoder"])
+    return DenseHalf(collection.widths.dense, name=name, load=lambda: encoder)
+
+
 def _found(result: CollectionResult) -> Found:
     return Found(result.doc_ids, result.scores.tolist(), result.numbers.tolist())
 
@@ -193,4 +240,5 @@ def _of(found: Found, kept: list[int]) -> Found:
         [found.doc_ids[at] for at in kept],
         [found.scores[at] for at in kept],
         [found.keys[at] for at in kept],
+        parts=None if found.parts is None else [found.parts[at] for at in kept],
     )

@@ -47,7 +47,7 @@ def search(
     ] = None,
     filter_json: Annotated[
         str | None,
-        typer.Option("--filter", metavar="JSON", help="Only documents that pass (collections)."),
+        typer.Option("--filter", metavar="JSON", help="Only documents whose metadata pass."),
     ] = None,
     recall: Annotated[
         float | None,
@@ -55,7 +55,10 @@ def search(
     ] = None,
     offset: Annotated[int, typer.Option(min=0, help="Leave out so many of the best.")] = 0,
     hybrid: Annotated[
-        bool, typer.Option("--hybrid", help="Fuse with the dense half (lsr index dense).")
+        bool,
+        typer.Option(
+            "--hybrid", help="Fuse with the dense half (lsr index dense, lsr index create --dense)."
+        ),
     ] = False,
     fusion: Annotated[
         Literal["rrf", "convex"],
@@ -192,6 +195,14 @@ def serve(
             help="An encoder that collections may be made with.",
         ),
     ] = None,
+    dense_encoders: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dense-encoder",
+            metavar="[NAME=]PATH",
+            help="A bi-encoder that collections may be given for hybrid search.",
+        ),
+    ] = None,
     host: Annotated[
         str | None, typer.Option(help="Address [default: LSR_SERVE_HOST, else 127.0.0.1].")
     ] = None,
@@ -246,6 +257,7 @@ def serve(
         port=port,
         data=data,
         encoders=tuple(encoders) if encoders else None,
+        dense_encoders=tuple(dense_encoders) if dense_encoders else None,
         keys_file=keys_file,
         allow_remote=allow_remote or None,
         allowed_hosts=tuple(allowed_hosts) if allowed_hosts else None,

@@ -21,15 +21,23 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
+from indexing.dense_encoder import DenseEncoder
 from lsr.core.errors import ArgumentError, EncoderError, near_names
 from lsr.core.origins import Origins
-from lsr.core.sparse import SparseMatrix
+from lsr.core.sparse import Float32Array, SparseMatrix
 from lsr.encoders.base import Encoder, IdfConvention
 from lsr.encoders.folder import ENCODER_NAME, EncoderFolder
 from lsr.encoders.loading import known_names, load_encoder
 from lsr.encoders.tracing import tracing
 
-__all__ = ["DocumentEncoder", "DocumentEncoders", "EncoderSide", "named_encoders"]
+__all__ = [
+    "DenseDocumentEncoder",
+    "DocumentEncoder",
+    "DocumentEncoders",
+    "EncoderSide",
+    "named_encoders",
+    "named_paths",
+]
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -39,6 +47,13 @@ class DocumentEncoder(Protocol):
     """What turns documents into vectors; `lsr.encoders.base.Encoder` does."""
 
     def encode_documents(self, texts: Sequence[str]) -> SparseMatrix:
+        """Return one row a text, in their order."""
+
+
+class DenseDocumentEncoder(Protocol):
+    """What turns documents into dense vectors; `indexing.dense_encoder.DenseEncoder` does."""
+
+    def encode(self, texts: Sequence[str]) -> Float32Array:
         """Return one row a text, in their order."""
 
 
@@ -59,11 +74,16 @@ def named_encoders(given: Sequence[str]) -> dict[str, str]:
         ``NAME=PATH``, or a path whose last part is the name, or the name of one that ships.
     """
     shipped = {name: name for name in known_names() if name != "lexical"}
+    return {**shipped, **named_paths(given)}
+
+
+def named_paths(given: Sequence[str]) -> dict[str, str]:
+    """Return paths by name: ``NAME=PATH``, or a path whose last part is the name."""
     named = {}
     for entry in given:
         name, equals, path = entry.partition("=")
         named[name if equals else Path(entry).name] = path if equals else entry
-    return {**shipped, **named}
+    return named
 
 
 @cache
@@ -106,6 +126,22 @@ def _trace(source: str, fingerprint: str, texts: Sequence[str]) -> tuple[SparseM
     return tracing(_held(source, fingerprint))(texts)
 
 
+_DENSE: dict[str, DenseEncoder] = {}
+
+
+def _encode_dense(path: str, fingerprint: str, texts: Sequence[str]) -> Float32Array:
+    # By fingerprint: collections carry copies of one model.
+    if fingerprint not in _DENSE:
+        encoder = DenseEncoder(Path(path))
+        if encoder.fingerprint != fingerprint:
+            raise EncoderError(
+                f"The bi-encoder at {path} is not the one that the collection was made with.",
+                hint="Restore the collection from a snapshot.",
+            )
+        _DENSE[fingerprint] = encoder
+    return _DENSE[fingerprint].encode(texts)
+
+
 def _begin_process() -> None:
     # Ctrl-C reaches the whole group; the service decides when its encoders end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -127,10 +163,13 @@ class DocumentEncoders:
     ----------
     sources : mapping of str to str
         What `load_encoder` takes, by the name that requests use.
+    dense : mapping of str to str
+        Folders of the bi-encoders that collections may be given, by name.
     """
 
-    def __init__(self, sources: Mapping[str, str]) -> None:
+    def __init__(self, sources: Mapping[str, str], dense: Mapping[str, str] | None = None) -> None:
         self._sources = dict(sources)
+        self._dense = dict(dense or {})
         self._executors: dict[str, Executor] = {}
         self._lock = threading.Lock()
 
@@ -138,6 +177,11 @@ class DocumentEncoders:
     def names(self) -> list[str]:
         """The names, in order."""
         return sorted(self._sources)
+
+    @property
+    def dense_names(self) -> list[str]:
+        """The names of the bi-encoders, in order."""
+        return sorted(self._dense)
 
     def require(self, name: str) -> str:
         """Return the source of a name.
@@ -156,6 +200,25 @@ class DocumentEncoders:
             )
         return self._sources[name]
 
+    def require_dense(self, name: str) -> DenseEncoder:
+        """Return the bi-encoder of a name, nothing of its model loaded.
+
+        Raises
+        ------
+        ArgumentError
+            If the settings do not allow it.
+        EncoderError
+            If there is none at its place.
+        """
+        if name not in self._dense:
+            known = ", ".join(self.dense_names) or "none"
+            raise ArgumentError(
+                f"The service has no dense encoder {name!r} (it has: {known})."
+                f"{near_names(name, self._dense)}",
+                hint="They are named when the service starts: --dense-encoder NAME=PATH.",
+            )
+        return DenseEncoder(Path(self._dense[name]))
+
     def save_query_side(self, name: str, out: Path, *, positions: bool) -> EncoderSide:
         """Write the query side into the new folder `out`, and return what names the encoder.
 
@@ -166,7 +229,8 @@ class DocumentEncoders:
         EncoderError
             If it cannot be loaded.
         """
-        return self._run(name, _save_side, self.require(name), out, positions)
+        source = self.require(name)
+        return self._run(name, _is_light(source), _save_side, source, out, positions)
 
     def bound(self, name: str, fingerprint: str) -> DocumentEncoder | None:
         """Return the encoder `name`, held to a fingerprint; None if the settings lack it."""
@@ -186,10 +250,25 @@ class DocumentEncoders:
         EncoderError
             If the encoder is another one than `fingerprint` says, or cannot do it.
         """
-        return self._run(name, work, self.require(name), fingerprint, list(texts))
+        source = self.require(name)
+        return self._run(name, _is_light(source), work, source, fingerprint, list(texts))
 
-    def _run(self, name: str, work: Callable[..., T], *args: object) -> T:
-        executor = self._executor(name)
+    def bound_dense(self, path: Path, name: str, fingerprint: str) -> DenseDocumentEncoder:
+        """Return the bi-encoder that a collection carries at `path`, held to a fingerprint.
+
+        It runs in one process for all collections that carry the same.
+        """
+        return _BoundDense(self, path, name, fingerprint)
+
+    def run_dense(
+        self, path: Path, name: str, fingerprint: str, texts: Sequence[str]
+    ) -> Float32Array:
+        """Return what the bi-encoder makes of texts; raises EncoderError if it cannot."""
+        key = f"{name}-{fingerprint[:12]}"
+        return self._run(key, False, _encode_dense, str(path), fingerprint, list(texts))
+
+    def _run(self, name: str, light: bool, work: Callable[..., T], *args: object) -> T:
+        executor = self._executor(name, light=light)
         try:
             return executor.submit(work, *args).result()
         except BrokenProcessPool as error:
@@ -201,11 +280,11 @@ class DocumentEncoders:
                 hint="It may have run out of memory; it is started again by the next document.",
             ) from error
 
-    def _executor(self, name: str) -> Executor:
+    def _executor(self, name: str, *, light: bool) -> Executor:
         with self._lock:
             executor = self._executors.get(name)
             if executor is None:
-                if _is_light(self._sources[name]):
+                if light:
                     executor = ThreadPoolExecutor(1, thread_name_prefix=f"lsr-documents-{name}")
                 else:
                     logger.info("Starting a process for the encoder %s", name)
@@ -241,6 +320,17 @@ class _Bound:
         self, texts: Sequence[str], *, batch_size: int = 32
     ) -> tuple[SparseMatrix, Origins]:
         return self._encoders.run_held(self._name, _trace, self._fingerprint, texts)
+
+
+class _BoundDense:
+    def __init__(self, encoders: DocumentEncoders, path: Path, name: str, fingerprint: str) -> None:
+        self._encoders = encoders
+        self._path = path
+        self._name = name
+        self._fingerprint = fingerprint
+
+    def encode(self, texts: Sequence[str]) -> Float32Array:
+        return self._encoders.run_dense(self._path, self._name, self._fingerprint, texts)
 
 
 def _is_light(source: str) -> bool:

@@ -25,8 +25,8 @@ from lsr.core.records import Document
 from lsr.core.sparse import SparseVector
 from lsr.encoders.base import Encoder, QueryEncoder
 from lsr.encoders.loading import load_encoder
-from serving.encoding import DocumentEncoder
-from serving.hybrid import Hybrid, fused
+from serving.encoding import DenseDocumentEncoder, DocumentEncoder
+from serving.hybrid import DenseQuery, Hybrid, fused
 from serving.queries import QueryEdits, QueryInput, QueryReader
 from serving.results import (
     Detail,
@@ -35,7 +35,7 @@ from serving.results import (
     HybridPlace,
     Part,
 )
-from serving.searcher import Searcher, text_of
+from serving.searcher import Searcher, dense_query_of
 from serving.sources import FolderSource, Source, open_source
 
 __all__ = ["Engine"]
@@ -63,6 +63,8 @@ class Engine(Searcher):
         Makes the vectors that are searched for.
     document_encoder : DocumentEncoder or None
         Encodes documents; the query's own encoder where that has both sides.
+    dense_encoder : DenseDocumentEncoder or None
+        Encodes documents for the dense half of a collection that has a bi-encoder.
     probe : RecallProbe or None
         Measures the recall of some of the searches.
     query_ms : float
@@ -95,6 +97,7 @@ class Engine(Searcher):
         self.document_encoder: DocumentEncoder | None = (
             encoder if isinstance(encoder, Encoder) else None
         )
+        self.dense_encoder: DenseDocumentEncoder | None = None
         self.query_ms = 0.0
 
     @classmethod
@@ -176,7 +179,7 @@ class Engine(Searcher):
         self.search_vector(vector, 1, detail=everything)
         if dense and self._source.dense is not None:
             try:
-                self._source.dense.warm_up()
+                self._source.search_both(vector, self._source.dense.warm_up(), 1)
             except MissingDependencyError as error:
                 logger.warning("No hybrid search of %s: %s", self.name, error)
 
@@ -235,7 +238,9 @@ class Engine(Searcher):
         *,
         k: int = 10,
         params: Config | None = None,
+        filter: Any | None = None,
         edits: QueryEdits | None = None,
+        dense_query: DenseQuery | None = None,
     ) -> HybridPlace:
         """Return what both halves give to a document, whether they found it or not.
 
@@ -245,14 +250,17 @@ class Engine(Searcher):
             As `search` and `explain` do.
         """
         check_k(k)
-        source, text = self._source, text_of(query)
+        source = self._source
         half = self.require_dense(source)
         vector = self.queries.vector(query, edits)
-        dense = half.encode([text])
+        (dense,) = half.encode([dense_query_of(query, dense_query)])
         depth = max(hybrid.depth, k)
-        (near,) = half.search(dense, depth)
-        every = fused(source.search(vector, depth, params=params), near, hybrid, 2 * depth)
-        scores = (vector.dot(source.vector(doc_id)), half.score(dense[0], doc_id))
+        halves = source.search_both(vector, dense, depth, params=params, filter=filter)
+        every = fused(*halves, hybrid, 2 * depth)
+        scores = (
+            vector.dot(source.vector(doc_id)),
+            float(source.dense_vector(doc_id) @ dense),
+        )
         if doc_id not in every.doc_ids:
             return HybridPlace(None, 0.0, HitParts(*(Part(None, score, 0.0) for score in scores)))
         at = every.doc_ids.index(doc_id)

@@ -6,18 +6,23 @@ Both halves give their best candidates, and their ranks or normalised scores are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
-from indexing.dense_folder import DenseFolder
+import numpy as np
+
+from indexing.dense_encoder import DenseTextEncoder
+from indexing.dense_flat import check_dense, faiss_module
 from indexing.fusion import Ranked, fuse, min_max, reciprocal_ranks
-from lsr.core.errors import ArgumentError
+from lsr.core.errors import ArgumentError, DataError, QueryError
 from lsr.core.sparse import Float32Array
-from lsr.core.strings import StringTable
 from serving.results import Found, HitParts, Part
 
-__all__ = ["DenseHalf", "Hybrid", "fused"]
+__all__ = ["DenseHalf", "DenseQuery", "Hybrid", "fused"]
+
+DenseQuery: TypeAlias = str | Sequence[float] | Float32Array
+"""What the dense half is asked: a text, or the vector that a bi-encoder made of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,42 +65,56 @@ class Hybrid:
 
 
 class DenseHalf:
-    """The dense half of an index folder; model and vectors are loaded on first use.
+    """What the dense half of a source takes; the model that makes it of a text is loaded on use.
 
     Parameters
     ----------
-    folder : DenseFolder
-    doc_ids : StringTable
-        Of the index.
+    width : int
+        Numbers in a vector.
+    name : str or None
+        Of the bi-encoder; None where vectors are made elsewhere.
+    load : callable, optional
+        Returns the bi-encoder.
     """
 
-    def __init__(self, folder: DenseFolder, doc_ids: StringTable) -> None:
-        self.name = folder.encoder_name
-        self._folder = folder
-        self._doc_ids = doc_ids
+    def __init__(
+        self, width: int, *, name: str | None, load: Callable[[], DenseTextEncoder] | None
+    ) -> None:
+        self.width = width
+        self.name = name
+        self._load = load
 
-    def warm_up(self) -> None:
-        """Load everything; raises MissingDependencyError without torch or faiss."""
-        self.search(self.encode(["how long does this take"]), 1)
+    def encode(self, queries: Sequence[DenseQuery]) -> Float32Array:
+        """Return one row a query: its own numbers, or what the bi-encoder makes of its text.
 
-    def encode(self, texts: Sequence[str]) -> Float32Array:
-        """Return one row a text."""
-        return self._folder.encoder.encode(texts)
+        Raises
+        ------
+        QueryError
+            If a query is a text and there is no bi-encoder, or its numbers break a rule.
+        MissingDependencyError
+            Without torch.
+        """
+        texts = [query for query in queries if isinstance(query, str)]
+        if texts and self._load is None:
+            raise QueryError(
+                "The dense half here has no bi-encoder: its vectors are made elsewhere.",
+                hint=f"Send the query's dense_vector too: {self.width} numbers.",
+            )
+        encoded = iter(self._load().encode(texts)) if self._load is not None and texts else iter(())
+        rows = [next(encoded) if isinstance(query, str) else query for query in queries]
+        try:
+            return check_dense(rows, self.width, ["the query"] * len(rows))
+        except DataError as error:
+            raise QueryError(error.message, hint=error.hint) from None
 
-    def search(self, queries: Float32Array, k: int) -> list[Found]:
-        """Return the best `k` documents of every query."""
-        batch = self._folder.index.search_batch(queries, k)
-        made = []
-        for at in range(len(queries)):
-            rows, scores = batch[at]
-            keys = rows.tolist()
-            made.append(Found([self._doc_ids[row] for row in keys], scores.tolist(), keys))
-        return made
-
-    def score(self, query: Float32Array, doc_id: str) -> float | None:
-        """Return the inner product of a query and a document; None if there is none of this id."""
-        row = self._doc_ids.row(doc_id)
-        return None if row is None else float(self._folder.index.vector(row) @ query)
+    def warm_up(self) -> Float32Array:
+        """Load what there is; return a query. Raises MissingDependencyError without a package."""
+        faiss_module()
+        if self._load is None:
+            return np.zeros(self.width, dtype=np.float32)
+        rows = self.encode(["how long does this take"])
+        first: Float32Array = rows[0]
+        return first
 
 
 def fused(sparse: Found, dense: Found, hybrid: Hybrid, depth: int) -> Found:

@@ -10,12 +10,15 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from indexing.dense_flat import MAX_DENSE_WIDTH
+
 __all__ = [
     "MAX_QUERY_TERMS",
     "MAX_TEXT_CHARS",
     "NOT_BLANK",
     "QUERY_EXAMPLE",
     "AnswerModel",
+    "DenseVector",
     "ErrorBody",
     "ErrorDetail",
     "FilterJson",
@@ -63,11 +66,17 @@ FilterJson: TypeAlias = Annotated[
     dict[str, Any] | None,
     Field(
         max_length=1,
-        description="Only documents whose metadata pass; collections only. `equals`, `in`, "
+        description="Only documents whose metadata pass. `equals`, `in`, "
         "`range`, `exists`, `and`, `or`, `not`.",
         examples=[{"range": {"year": {"gte": 1990}}}],
     ),
 ]
+
+DenseVector: TypeAlias = Annotated[
+    list[Annotated[float, Field(allow_inf_nan=False)]],
+    Field(min_length=1, max_length=MAX_DENSE_WIDTH),
+]
+"""Numbers for the dense half; their count is the index's `dense_width`."""
 
 QUERY_EXAMPLE = "Which network was the Super Bowl shown on?"
 
@@ -106,7 +115,10 @@ class IndexInfo(AnswerModel):
     has_documents: bool = Field(description="Whether the index stores the documents' text.")
     encodes_documents: bool
     dense: str | None = Field(
-        description="The bi-encoder of the dense half; null: no hybrid search."
+        description="The bi-encoder of the dense half, which encodes texts for hybrid searches."
+    )
+    dense_width: int | None = Field(
+        description="Numbers in a dense vector; null: no dense half, so no hybrid search."
     )
     updatable: bool = Field(description="Whether documents can be written and deleted.")
     fields: dict[str, str] = Field(description="Metadata fields that filters may name, by type.")

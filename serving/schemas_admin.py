@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from indexing.dense_flat import MAX_DENSE_WIDTH
 from indexing.filters_fields import FieldType
 from serving.data_folder import NAME_PATTERN
 from serving.schemas import (
@@ -55,7 +56,8 @@ class CreateRequest(RequestModel):
         json_schema_extra={
             "examples": [
                 {"name": "news", "encoder": "splade-tiny", "fields": {"day": "date"}},
-                {"name": "vectors", "vocabulary": ["super", "bowl", "network"]},
+                {"name": "both", "encoder": "splade-tiny", "dense": "all-MiniLM-L6-v2"},
+                {"name": "vectors", "vocabulary": ["super", "bowl"], "dense_width": 384},
                 {
                     "name": "numbers",
                     "vocabulary": 30522,
@@ -81,6 +83,20 @@ class CreateRequest(RequestModel):
         description="In place of an encoder: the tokens that vectors may name, or how many there "
         "are, which are then called '0', '1', '2' …",
     )
+    dense: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=256,
+        description="A bi-encoder for hybrid search, copied into the collection: one of "
+        "`dense_encoders` of GET /v1/encoders.",
+    )
+    dense_width: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_DENSE_WIDTH,
+        description="In place of `dense`: numbers in the `dense_vector` of every document, where "
+        "these are made elsewhere.",
+    )
     fields: dict[Annotated[str, Field(min_length=1, max_length=256)], FieldType] = Field(
         default_factory=dict,
         max_length=1000,
@@ -99,6 +115,8 @@ class CreateRequest(RequestModel):
     def _one_source(self) -> CreateRequest:
         if (self.encoder is None) == (self.vocabulary is None):
             raise ValueError("give either encoder or vocabulary")
+        if self.dense is not None and self.dense_width is not None:
+            raise ValueError("give either dense or dense_width: the bi-encoder tells its width")
         return self
 
 
@@ -170,6 +188,7 @@ class EncoderList(AnswerModel):
     """The encoders that collections can be made with."""
 
     encoders: list[str]
+    dense_encoders: list[str] = Field(description="For the dense half (`dense`).")
 
 
 class SegmentStats(AnswerModel):

@@ -13,6 +13,7 @@ from serving.schemas import (
     NOT_BLANK,
     QUERY_EXAMPLE,
     AnswerModel,
+    DenseVector,
     FilterJson,
     QueryTerms,
     QueryText,
@@ -95,7 +96,10 @@ class FusionWeights(RequestModel):
 
 
 class HybridRequest(RequestModel):
-    """A hybrid search: sparse and dense, fused. The index needs a dense half, the query a text."""
+    """A hybrid search: sparse and dense, fused. The index needs a dense half.
+
+    What it is asked is the query's text, through the bi-encoder, or a dense vector.
+    """
 
     fusion: Literal["rrf", "convex"] = Field(
         default="rrf",
@@ -141,6 +145,12 @@ class SearchRequest(RequestModel):
                 {"query": QUERY_EXAMPLE, "k": 3, "explain": True, "highlight": True},
                 {"query": QUERY_EXAMPLE, "k": 10, "offset": 10, "fields": ["metadata.year"]},
                 {"query": QUERY_EXAMPLE, "hybrid": {"fusion": "convex", "weights": {"dense": 2}}},
+                {
+                    "query": QUERY_EXAMPLE,
+                    "hybrid": {},
+                    "filter": {"range": {"year": {"gte": 2016}}},
+                },
+                {"query": {"super": 2.1}, "hybrid": {}, "dense_vector": [0.6, 0.0, 0.8]},
             ]
         }
     )
@@ -149,6 +159,9 @@ class SearchRequest(RequestModel):
     k: Depth = 10
     offset: Offset = 0
     hybrid: HybridRequest | None = Field(default=None, description="Search the dense half too.")
+    dense_vector: DenseVector | None = Field(
+        default=None, description="With `hybrid`: in place of what a bi-encoder makes of the text."
+    )
     params: Params = None
     target_recall: Recall = None
     filter: FilterJson = None
@@ -180,6 +193,11 @@ class BatchRequest(RequestModel):
     k: Depth = 10
     offset: Offset = 0
     hybrid: HybridRequest | None = Field(default=None, description="Search the dense half too.")
+    dense_vectors: list[DenseVector] | None = Field(
+        default=None,
+        min_length=1,
+        description="With `hybrid`: one for each query, in place of what a bi-encoder makes of it.",
+    )
     params: Params = None
     target_recall: Recall = None
     filter: FilterJson = None
@@ -197,6 +215,9 @@ class ExplainRequest(RequestModel):
     edit: QueryEdit | None = None
     hybrid: HybridRequest | None = Field(
         default=None, description="Tell what the dense half gives, too."
+    )
+    dense_vector: DenseVector | None = Field(
+        default=None, description="With `hybrid`: in place of what a bi-encoder makes of the text."
     )
 
 

@@ -11,6 +11,7 @@ from serving.schemas import (
     MAX_QUERY_TERMS,
     MAX_TEXT_CHARS,
     AnswerModel,
+    DenseVector,
     FilterJson,
     RequestModel,
     TermText,
@@ -44,6 +45,11 @@ class DocumentIn(RequestModel):
         max_length=MAX_QUERY_TERMS,
         description="Weights by token; the collection's encoder makes them otherwise.",
         json_schema_extra={"minProperties": 1},
+    )
+    dense_vector: DenseVector | None = Field(
+        default=None,
+        description="For the dense half, where the collection has one; its bi-encoder makes it "
+        "otherwise.",
     )
 
     def record(self) -> Document:

@@ -15,13 +15,13 @@ from lsr.core.sparse import Float32Array, Int32Array, SparseVector
 from lsr.core.vocabulary import Vocabulary
 from lsr.encoders.base import QueryEncoder
 from serving.highlight import Highlight, find_highlights, find_origins, find_shown
-from serving.hybrid import DenseHalf, Hybrid, fused
+from serving.hybrid import DenseHalf, DenseQuery, Hybrid, fused
 from serving.probe import RecallProbe, Sample
 from serving.queries import QueryEdits, QueryInput, QueryReader
 from serving.results import Answer, Comparison, Detail, Found, Hit, HitParts, Times
 from serving.sources import Source, overlap
 
-__all__ = ["Searcher", "text_of"]
+__all__ = ["Searcher", "dense_query_of"]
 
 
 class Searcher:
@@ -73,6 +73,7 @@ class Searcher:
         filter: Any | None = None,
         edits: QueryEdits | None = None,
         hybrid: Hybrid | None = None,
+        dense_query: DenseQuery | None = None,
         detail: Detail | None = None,
     ) -> Answer:
         """Return the best `k` documents for a query, behind the best `offset`.
@@ -86,11 +87,13 @@ class Searcher:
         params : optional
             Search parameters of the index's layout, from `params`.
         filter : optional
-            In the filter language of collections.
+            In the filter language (`indexing.filters_language`).
         edits : QueryEdits, optional
             Changes to the encoded query.
         hybrid : Hybrid, optional
-            Search the dense half too, and fuse; the query must be a text.
+            Search the dense half too, and fuse.
+        dense_query : optional
+            What the dense half is asked; the query by default, which must be a text then.
         detail : Detail, optional
             What the hits carry; their documents by default.
 
@@ -109,7 +112,8 @@ class Searcher:
             offset=offset,
             params=params,
             filter=filter,
-            hybrid=None if hybrid is None else (text_of(query), hybrid),
+            hybrid=hybrid,
+            dense_query=dense_query_of(query, dense_query) if hybrid is not None else None,
             detail=detail,
             encode_ms=(time.perf_counter() - started) * 1000,
         )
@@ -122,36 +126,42 @@ class Searcher:
         offset: int = 0,
         params: Config | None = None,
         filter: Any | None = None,
-        hybrid: tuple[str, Hybrid] | None = None,
+        hybrid: Hybrid | None = None,
+        dense_query: DenseQuery | None = None,
         detail: Detail | None = None,
         encode_ms: float = 0.0,
     ) -> Answer:
         """Return the best `k` documents for a vector; `encode_ms` is carried into the times.
 
-        A hybrid search needs the text that the dense half encodes; else as `search`.
+        A hybrid search needs `dense_query`; else as `search`.
         """
         depth = offset + k
         check_k(depth)
         source, wanted = self._source, detail or Detail()
         needs_text = wanted.documents or wanted.highlights or wanted.explanation
         dense: Float32Array | None = None
-        sparse_depth = depth
         if hybrid is not None:
+            assert dense_query is not None, "a hybrid search asks the dense half something"
             started = time.perf_counter()
-            dense = self.require_dense(source).encode([hybrid[0]])
+            (dense,) = self.require_dense(source).encode([dense_query])
             encode_ms += (time.perf_counter() - started) * 1000
-            sparse_depth = max(hybrid[1].depth, depth)
+        candidates = max(hybrid.depth, depth) if hybrid is not None else depth
         probe = self.probe if self.probe is not None and self.probe.draw(params) else None
         generation = source.generation if probe is not None else 0
         started = time.perf_counter()
-        found = source.search(vector, sparse_depth, params=params, filter=filter)
+        near: Found | None = None
+        if dense is None:
+            found = source.search(vector, depth, params=params, filter=filter)
+        else:
+            found, near = source.search_both(
+                vector, dense, candidates, params=params, filter=filter
+            )
         if probe is not None:
             probe.offer(
-                Sample(self.name, source, vector, sparse_depth, filter, found.doc_ids, generation)
+                Sample(self.name, source, vector, candidates, filter, found.doc_ids, generation)
             )
-        if dense is not None and hybrid is not None:
-            (near,) = self.require_dense(source).search(dense, sparse_depth)
-            found = fused(found, near, hybrid[1], depth)
+        if near is not None and hybrid is not None:
+            found = fused(found, near, hybrid, depth)
         searched = time.perf_counter()
         best = found.beyond(offset)
         if needs_text and source.has_documents:
@@ -169,7 +179,8 @@ class Searcher:
         if source.dense is None:
             raise ArgumentError(
                 f"{self.name!r} has no dense half, so no hybrid search.",
-                hint="Index folders can have one (lsr index dense), live collections cannot.",
+                hint="An index folder gets one with lsr index dense; a collection is made with one: "
+                "`dense` or `dense_width` of POST /v1/indexes, lsr index create --dense MODEL.",
             )
         return source.dense
 
@@ -182,10 +193,14 @@ class Searcher:
         params: Config | None = None,
         filter: Any | None = None,
         hybrid: Hybrid | None = None,
+        dense_queries: Sequence[DenseQuery] | None = None,
         detail: Detail | None = None,
         n_threads: int | None = None,
     ) -> tuple[list[list[Hit]], Times]:
-        """Return the hits of every query, in their order, and the times of the whole batch."""
+        """Return the hits of every query, in their order, and the times of the whole batch.
+
+        The arguments are those of `search`; `dense_queries` has one for each query.
+        """
         depth = offset + k
         check_k(depth)
         source, wanted = self._source, detail or Detail(documents=False)
@@ -193,15 +208,18 @@ class Searcher:
         matrix = self.queries.matrix(queries)
         dense: Float32Array | None = None
         if hybrid is not None:
-            dense = self.require_dense(source).encode([text_of(query) for query in queries])
+            half = self.require_dense(source)
+            given: Sequence[DenseQuery | None] = dense_queries or [None] * len(queries)
+            if len(given) != len(queries):
+                raise QueryError(f"{len(queries)} queries but {len(given)} dense vectors.")
+            dense = half.encode([dense_query_of(*p) for p in zip(queries, given, strict=True)])
         encoded = time.perf_counter()
-        sparse_depth = depth if hybrid is None else max(hybrid.depth, depth)
-        found = source.search_batch(
-            matrix, sparse_depth, params=params, filter=filter, n_threads=n_threads
-        )
+        how: dict[str, Any] = {"params": params, "filter": filter, "n_threads": n_threads}
         if dense is not None and hybrid is not None:
-            near = self.require_dense(source).search(dense, sparse_depth)
-            found = [fused(*pair, hybrid, depth) for pair in zip(found, near, strict=True)]
+            pairs = source.search_both_batch(matrix, dense, max(hybrid.depth, depth), **how)
+            found = [fused(*pair, hybrid, depth) for pair in pairs]
+        else:
+            found = source.search_batch(matrix, depth, **how)
         searched = time.perf_counter()
         best = [one.beyond(offset) for one in found]
         if wanted.documents and source.has_documents:
@@ -310,11 +328,19 @@ class Searcher:
         return None
 
 
-def text_of(query: QueryInput) -> str:
-    """Return the text of a query; raises QueryError if it is weights by token."""
+def dense_query_of(query: QueryInput, given: DenseQuery | None = None) -> DenseQuery:
+    """Return what the dense half is asked: what was given for it, else the text of the query.
+
+    Raises
+    ------
+    QueryError
+        If the query is weights by token, and nothing was given.
+    """
+    if given is not None:
+        return given
     if not isinstance(query, str):
         raise QueryError(
             "A hybrid search needs a text, which the dense half encodes; this query has weights.",
-            hint="Send the query as a text.",
+            hint="Send the query as a text, or its dense_vector too.",
         )
     return query

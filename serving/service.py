@@ -16,7 +16,7 @@ from lsr.core.errors import ConfigError, NotReadyError, OverloadedError
 from lsr.core.sparse import SparseVector
 from serving.catalog import Catalog, Served
 from serving.collection_source import CollectionSource
-from serving.encoding import DocumentEncoders, named_encoders
+from serving.encoding import DocumentEncoders, named_encoders, named_paths
 from serving.engine import Engine
 from serving.forwarding import Place, merged
 from serving.keys import KeyFile
@@ -90,7 +90,9 @@ class Service:
             )
         self.ready = False
         self.tasks = Tasks()
-        self.encoders = DocumentEncoders(named_encoders(settings.encoders))
+        self.encoders = DocumentEncoders(
+            named_encoders(settings.encoders), named_paths(settings.dense_encoders)
+        )
         self.catalog = Catalog(
             settings,
             sources,

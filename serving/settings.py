@@ -59,6 +59,8 @@ class ServeSettings(BaseSettings):
         Folder of the collections that are made over HTTP, and of snapshots.
     encoders : tuple of str
         What collections may be made with: ``NAME=PATH``, or a path whose last part is the name.
+    dense_encoders : tuple of str
+        The bi-encoders that collections may be given for hybrid search; named as `encoders` are.
     read_only : bool
         Open collections for reading, beside the one process that writes.
     workers : int
@@ -93,6 +95,7 @@ class ServeSettings(BaseSettings):
     max_depth: int = Field(default=1000, ge=1, le=MAX_K)
     data: Path | None = None
     encoders: Annotated[tuple[str, ...], NoDecode] = ()
+    dense_encoders: Annotated[tuple[str, ...], NoDecode] = ()
     read_only: bool = False
     threads: int = Field(default_factory=lambda: get_settings().threads, ge=1, le=1024)
     workers: int = Field(default=1, ge=1, le=256)
@@ -103,7 +106,7 @@ class ServeSettings(BaseSettings):
     log_queries: bool = False
     shutdown_s: int = Field(default=10, ge=0)
 
-    @field_validator("allowed_hosts", "encoders", mode="before")
+    @field_validator("allowed_hosts", "encoders", "dense_encoders", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         return tuple(filter(None, value.split(","))) if isinstance(value, str) else value

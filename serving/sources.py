@@ -15,8 +15,9 @@ from indexing.dense_folder import DenseFolder
 from indexing.explain import Explanation, explain, why_not
 from indexing.live_store import STORE_NAME
 from indexing.storage import IndexFolder
+from indexing.threads import gather
 from lsr.core.config import Config
-from lsr.core.errors import ArgumentError, DocumentNotFoundError
+from lsr.core.errors import DocumentNotFoundError
 from lsr.core.records import Document
 from lsr.core.sparse import Float32Array, Int32Array, SparseMatrix, SparseVector
 from lsr.core.vocabulary import Vocabulary
@@ -123,6 +124,29 @@ class Source(Protocol):
     ) -> list[Found]:
         """Return the best `k` documents of every query, in the order of the queries."""
 
+    def search_both(
+        self,
+        query: SparseVector,
+        dense: Float32Array,
+        k: int,
+        *,
+        params: Config | None = None,
+        filter: Any | None = None,
+    ) -> tuple[Found, Found]:
+        """Return the best `k` that pass `filter` by sparse and by dense vectors, of one state."""
+
+    def search_both_batch(
+        self,
+        queries: SparseMatrix,
+        dense: Float32Array,
+        k: int,
+        *,
+        params: Config | None = None,
+        filter: Any | None = None,
+        n_threads: int | None = None,
+    ) -> list[tuple[Found, Found]]:
+        """Return what `search_both` returns for every query, in their order."""
+
     def with_documents(self, found: Found, *, origins: bool = False) -> Found:
         """Return `found` with its documents; what was deleted meanwhile is left out.
 
@@ -134,6 +158,9 @@ class Source(Protocol):
 
     def vector(self, doc_id: str) -> SparseVector:
         """Return a document's vector; raises DocumentNotFoundError if there is none."""
+
+    def dense_vector(self, doc_id: str) -> Float32Array:
+        """Return a document's dense vector; raises DocumentNotFoundError if there is none."""
 
     def explain(self, query: SparseVector, doc_id: str) -> Explanation:
         """Return what each term gives to the score of a document, found or not."""
@@ -172,7 +199,7 @@ class FolderSource:
 
     def __init__(self, folder: IndexFolder) -> None:
         self.folder = folder
-        self.fields: dict[str, str] = {}
+        self.fields = folder.fields
         self.path = folder.path
         self.layout = folder.layout
         self.vocabulary = folder.vocabulary
@@ -182,8 +209,12 @@ class FolderSource:
         self._doc_ids = folder.doc_ids
         self._documents = folder.documents
         self.has_documents = self._documents is not None
-        dense = DenseFolder.of(folder)
-        self.dense = DenseHalf(dense, self._doc_ids) if dense is not None else None
+        self._dense = dense = DenseFolder.of(folder)
+        self.dense = (
+            DenseHalf(dense.width, name=dense.encoder_name, load=lambda: dense.encoder)
+            if dense is not None
+            else None
+        )
 
     @property
     def n_documents(self) -> int:
@@ -231,16 +262,16 @@ class FolderSource:
         params: Config | None = None,
         filter: Any | None = None,
     ) -> Found:
-        """Return the best `k` documents.
+        """Return the best `k` documents that pass `filter`.
 
         Raises
         ------
         ArgumentError
-            If there is a filter: an index folder keeps no columns to filter by.
+            If there is a filter and the index keeps no metadata.
+        FilterError
+            If the filter breaks a rule.
         """
-        self._refuse(filter)
-        rows, scores = self._index.search(query, k, params=params)
-        return self._found(rows, scores)
+        return self._found(*self.folder.search(query, k, params=params, filter=filter))
 
     def search_batch(
         self,
@@ -252,9 +283,49 @@ class FolderSource:
         n_threads: int | None = None,
     ) -> list[Found]:
         """Return the best `k` documents of every query; raises as `search` does."""
-        self._refuse(filter)
+        if filter is not None:
+            return gather(
+                lambda at: self.search(queries.row(at), k, params=params, filter=filter),
+                queries.n_rows,
+                n_threads,
+            )
         results = self._index.search_batch(queries, k, params=params, n_threads=n_threads)
         return [self._found(*results[at]) for at in range(len(results))]
+
+    def search_both(
+        self,
+        query: SparseVector,
+        dense: Float32Array,
+        k: int,
+        *,
+        params: Config | None = None,
+        filter: Any | None = None,
+    ) -> tuple[Found, Found]:
+        """Return the best `k` that pass by sparse and by dense vectors; raises as `search` does."""
+        return (
+            self.search(query, k, params=params, filter=filter),
+            self._nearest(dense[None], k, filter=filter)[0],
+        )
+
+    def search_both_batch(
+        self,
+        queries: SparseMatrix,
+        dense: Float32Array,
+        k: int,
+        *,
+        params: Config | None = None,
+        filter: Any | None = None,
+        n_threads: int | None = None,
+    ) -> list[tuple[Found, Found]]:
+        """Return what `search_both` returns for every query."""
+        found = self.search_batch(queries, k, params=params, filter=filter, n_threads=n_threads)
+        return list(zip(found, self._nearest(dense, k, filter=filter), strict=True))
+
+    def _nearest(self, queries: Float32Array, k: int, *, filter: Any | None) -> list[Found]:
+        assert self._dense is not None, "asked only where there is a dense half"
+        passing = self.folder.filters.passing(filter) if filter is not None else None
+        batch = self._dense.index.search_batch(queries, k, passing=passing)
+        return [self._found(*batch[at]) for at in range(len(batch))]
 
     def _found(self, rows: Int32Array, scores: Float32Array) -> Found:
         return Found([self._doc_ids[row] for row in rows.tolist()], scores.tolist(), rows.tolist())
@@ -267,13 +338,6 @@ class FolderSource:
         if origins and self._documents.has_origins:
             return found._replace(origins=[*self._documents.origins(found.keys)])
         return found
-
-    def _refuse(self, given: Any | None) -> None:
-        if given is not None:
-            raise ArgumentError(
-                f"{self.path.name!r} is an index folder, which cannot be filtered.",
-                hint="Filters need a live collection: lsr index create.",
-            )
 
     def document(self, doc_id: str) -> Document:
         """Return a stored document.
@@ -295,6 +359,11 @@ class FolderSource:
         """Return a document's vector; raises DocumentNotFoundError if there is none."""
         return self._index.document(self._row(doc_id))
 
+    def dense_vector(self, doc_id: str) -> Float32Array:
+        """Return a document's dense vector; raises DocumentNotFoundError if there is none."""
+        assert self._dense is not None, "asked only where there is a dense half"
+        return self._dense.index.vector(self._row(doc_id))
+
     def explain(self, query: SparseVector, doc_id: str) -> Explanation:
         """Return what each term gives to the score of a document, found or not."""
         return explain(self._index, query, self._row(doc_id), self.vocabulary)
@@ -309,8 +378,13 @@ class FolderSource:
         filter: Any | None = None,
     ) -> tuple[str, str]:
         """Return why a document is or is not among the best `k`; raises as `search` does."""
-        self._refuse(filter)
-        absence = why_not(self._index, query, self._row(doc_id), k, params=params)
+        row = self._row(doc_id)
+        if filter is None:
+            absence = why_not(self._index, query, row, k, params=params)
+        else:
+            absence = self.folder.filters.why_not(
+                self._index, query, row, k, params=params, filter=filter
+            )
         return absence.reason, absence.message
 
     def _row(self, doc_id: str) -> int:

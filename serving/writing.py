@@ -21,15 +21,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
+
 from indexing.collection import Batch, UpsertResult
 from lsr.core.errors import (
     ArgumentError,
     BackPressureError,
     BodyTooLargeError,
+    DataError,
     LsrError,
     NotReadyError,
 )
-from lsr.core.sparse import SparseMatrix, SparseVector
+from lsr.core.sparse import Float32Array, SparseMatrix, SparseVector
 from lsr.encoders.tracing import tracing
 from serving.collection_source import CollectionSource
 from serving.engine import Engine
@@ -205,9 +208,10 @@ class Writer:
 
     async def _write(self, documents: Sequence[DocumentIn]) -> UpsertResult:
         vectors, origins = await self._vectors(documents)
+        dense = await self._dense_vectors(documents)
         records = [document.record() for document in documents]
         done: asyncio.Future[UpsertResult] = asyncio.get_running_loop().create_future()
-        self._waiting_groups.append((Batch(records, vectors, origins), done))
+        self._waiting_groups.append((Batch(records, vectors, origins, dense), done))
         if self._storing_groups is None or self._storing_groups.done():
             self._storing_groups = asyncio.create_task(self._store_groups())
         # Not cancelled with its request: a write that began ends.
@@ -266,6 +270,42 @@ class Writer:
         rows = [vector for vector in vectors if vector is not None]
         matrix = SparseMatrix.from_rows(rows, len(engine.vocabulary))
         return matrix, packed if positions else None
+
+    async def _dense_vectors(self, documents: Sequence[DocumentIn]) -> list[Float32Array] | None:
+        """Return the dense vectors that the documents bring, and the bi-encoder's for the others.
+
+        None where there are none: whether that fits, the collection says.
+        """
+        half, encoder = self._source.dense, self._engine.dense_encoder
+        found = [
+            None if d.dense_vector is None else np.array(d.dense_vector, dtype=np.float32)
+            for d in documents
+        ]
+        missing = [at for at, vector in enumerate(found) if vector is None]
+        if half is None:
+            if len(missing) < len(found):
+                raise DataError(
+                    f"The collection {self._engine.name!r} has no dense half, so no place for "
+                    "`dense_vector`.",
+                    hint="Leave it out, or make a collection with `dense` or `dense_width`.",
+                )
+            return None
+        if missing and encoder is None:
+            raise DataError(
+                f"The document {documents[missing[0]].doc_id!r} has no `dense_vector`, and the "
+                f"collection {self._engine.name!r} has no bi-encoder to make one.",
+                hint=f"Send {half.width} numbers with each document: without them hybrid searches "
+                "would miss it.",
+            )
+        for start in range(0, len(missing), _ENCODE_BATCH):
+            at = missing[start : start + _ENCODE_BATCH]
+            assert encoder is not None, "checked above"
+            texts = [documents[i].record().content for i in at]
+            for i, row in zip(
+                at, await self._run(self._encoding, encoder.encode, texts), strict=True
+            ):
+                found[i] = row
+        return [vector for vector in found if vector is not None]
 
     async def _run(self, executor: Executor, work: Callable[..., T], *args: Any) -> T:
         # Not cancelled with its request: a write that began ends.

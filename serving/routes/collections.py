@@ -54,12 +54,15 @@ async def post_index(body: CreateRequest, request: Request) -> Response:
     """Make an empty live collection in the data folder and serve it.
 
     With an encoder documents and queries are texts; with a vocabulary alone they are weights by
-    token. It is there after a restart.
+    token. With `dense` or `dense_width` it has a dense half, for hybrid search, from the start: one
+    cannot be added later. It is there after a restart.
     """
     service = service_of(request)
     log(request, index=body.name)
     if body.encoder is not None:
         service.encoders.require(body.encoder)
+    if body.dense is not None:
+        service.encoders.require_dense(body.dense)
     collection_config(body)
     served = await service.catalog.make(
         body.name, partial(make_collection, request=body, encoders=service.encoders)

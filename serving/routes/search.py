@@ -52,7 +52,7 @@ from serving.schemas_search import (
     Took,
 )
 from serving.schemas_search import TermWeight as TermWeightBody
-from serving.searcher import text_of
+from serving.searcher import dense_query_of
 
 __all__ = ["router"]
 
@@ -107,11 +107,19 @@ def _check_depth(body: SearchRequest | BatchRequest, limit: int) -> None:
         )
 
 
+def _check_dense(given: object, hybrid: HybridRequest | None, name: str) -> None:
+    if given is not None and hybrid is None:
+        raise RequestError(
+            f"{name}: only a hybrid search uses it.", hint="Add `hybrid`: {} for its defaults."
+        )
+
+
 async def _search(name: str, body: SearchRequest, request: Request) -> Response:
     service = service_of(request)
     _check_depth(body, service.settings.max_depth)
     if body.hybrid is not None and body.compare_exact:
         raise RequestError("compare_exact: a hybrid search has no exact one to compare with.")
+    _check_dense(body.dense_vector, body.hybrid, "dense_vector")
     with await service.use(name) as served:
         vector, encode_ms = None, 0.0
         if isinstance(body.query, str):
@@ -158,14 +166,17 @@ def _answer(
         "detail": detail,
     }
     if vector is None:
-        answer = engine.search(body.query, body.k, edits=edits, hybrid=hybrid, **how)
+        answer = engine.search(
+            body.query, body.k, edits=edits, hybrid=hybrid, dense_query=body.dense_vector, **how
+        )
     else:
         if edits is not None:
             vector = engine.queries.edited(vector, edits)
         answer = engine.search_vector(
             vector,
             body.k,
-            hybrid=None if hybrid is None else (text_of(body.query), hybrid),
+            hybrid=hybrid,
+            dense_query=dense_query_of(body.query, body.dense_vector),
             encode_ms=encode_ms,
             **how,
         )
@@ -213,6 +224,7 @@ async def post_batch(name: IndexName, body: BatchRequest, request: Request) -> R
             f"queries: at most {limit} in one batch (got {len(body.queries)})",
             hint="Send several batches, or raise LSR_SERVE_MAX_BATCH.",
         )
+    _check_dense(body.dense_vectors, body.hybrid, "dense_vectors")
     with await service.use(name) as served:
         content, times = await service.run(_batch_answer, served.engine, body, request_id(request))
     service.observe(name, times)
@@ -229,6 +241,7 @@ def _batch_answer(engine: Engine, body: BatchRequest, request_id: str) -> tuple[
         params=params,
         filter=body.filter,
         hybrid=_hybrid(body.hybrid),
+        dense_queries=body.dense_vectors,
         detail=Detail(documents=bool(body.fields)),
     )
     response = {
@@ -253,6 +266,7 @@ def _batch_answer(engine: Engine, body: BatchRequest, request_id: str) -> tuple[
 async def post_explain(name: IndexName, body: ExplainRequest, request: Request) -> Response:
     """Return what each term gives to the score of one document, found by the query or not."""
     service = service_of(request)
+    _check_dense(body.dense_vector, body.hybrid, "dense_vector")
     log(request, index=name)
     with await service.use(name) as served:
         return json_response(
@@ -269,7 +283,14 @@ def _explain_answer(engine: Engine, body: ExplainRequest, request_id: str) -> by
     halves: dict[str, Any] = {}
     if (hybrid := _hybrid(body.hybrid)) is not None:
         place = engine.explain_hybrid(
-            body.query, body.doc_id, hybrid, k=body.k, params=params, edits=edits
+            body.query,
+            body.doc_id,
+            hybrid,
+            k=body.k,
+            params=params,
+            filter=body.filter,
+            edits=edits,
+            dense_query=body.dense_vector,
         )
         halves["hybrid"] = HybridExplanation(
             rank=place.rank, score=place.score, parts=hit_parts(place.parts)

@@ -78,4 +78,5 @@ async def post_cancel(task_id: TaskId, request: Request) -> Response:
 )
 async def get_encoders(request: Request) -> Response:
     """Return the names of the encoders that collections can be made with."""
-    return json_response(EncoderList(encoders=service_of(request).encoders.names))
+    encoders = service_of(request).encoders
+    return json_response(EncoderList(encoders=encoders.names, dense_encoders=encoders.dense_names))

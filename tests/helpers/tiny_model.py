@@ -6,7 +6,7 @@ import string
 from pathlib import Path
 from typing import Any
 
-__all__ = ["TEXTS", "WORDS", "tiny_masked_lm", "tiny_tokenizer_json"]
+__all__ = ["TEXTS", "WORDS", "tiny_bi_encoder", "tiny_masked_lm", "tiny_tokenizer_json"]
 
 WORDS = [
     "the",
@@ -141,4 +141,23 @@ def tiny_masked_lm(
             model.get_output_embeddings().bias.normal_(0, 0.5)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
+    return path
+
+
+def tiny_bi_encoder(path: Path) -> Path:
+    """Write a model of dense vectors with 16 numbers, which knows ten letters, to the new `path`."""
+    import torch
+    import transformers
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij"]
+    path.mkdir()
+    (path / "vocab.txt").write_text("\n".join(words))
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, max_position_embeddings=32,
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(path)
+    transformers.BertTokenizer(str(path / "vocab.txt")).save_pretrained(path)
+    (path / "sentence_bert_config.json").write_text('{"max_seq_length": 8}')
     return path

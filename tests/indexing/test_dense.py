@@ -9,6 +9,7 @@ import pytest
 from indexing.dense import DenseIndex
 from indexing.dense_encoder import DenseEncoder
 from lsr.core.errors import DataError, EncoderNotFoundError, ModelFormatError
+from tests.helpers.tiny_model import tiny_bi_encoder
 
 
 def _vectors(n: int, width: int = 16) -> np.ndarray:
@@ -55,21 +56,9 @@ def test_no_vectors_are_an_error() -> None:
 
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    path = tmp_path_factory.mktemp("dense") / "tiny-dense"
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij"]
-    path.mkdir()
-    (path / "vocab.txt").write_text("\n".join(words))
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=16, max_position_embeddings=32,
-    )  # fmt: skip
-    transformers.BertModel(config).save_pretrained(path)
-    transformers.BertTokenizer(str(path / "vocab.txt")).save_pretrained(path)
-    (path / "sentence_bert_config.json").write_text('{"max_seq_length": 8}')
-    return path
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    return tiny_bi_encoder(tmp_path_factory.mktemp("dense") / "tiny-dense")
 
 
 def _declare(path: Path, pooling: dict[str, object], *more: str) -> None:

@@ -392,7 +392,11 @@ def test_why_a_document_of_a_collection_is_not_found(live: TestClient) -> None:
     assert live.post(f"{LIVE}/explain", json=wrong).json()["error"]["code"] == "filter_invalid"
 
 
-def test_live_collections_have_no_dense_half(live: TestClient) -> None:
+def test_a_collection_without_a_dense_half_says_how_to_get_one(live: TestClient) -> None:
     refused = live.post(f"{LIVE}/search", json={"query": "super", "hybrid": {}})
     assert refused.status_code == 422
-    assert "live collections cannot" in refused.json()["error"]["hint"]
+    assert "lsr index create --dense" in refused.json()["error"]["hint"]
+    document = {"doc_id": "x", "text": "super", "dense_vector": [1.0, 2.0]}
+    refused = live.post(f"{LIVE}/documents", json={"documents": [document]})
+    assert refused.status_code == 422
+    assert "no dense half" in refused.json()["error"]["message"]

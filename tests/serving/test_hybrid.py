@@ -148,13 +148,69 @@ def test_one_document_explained_in_both_halves(api: TestClient, encoder: Lexical
         ("both", {"query": QUERY, "hybrid": {"weights": {"sparse": -1}}}, "weights.sparse"),
         ("both", {"query": QUERY, "hybrid": {"depth": 0}}, "hybrid.depth"),
         ("both", {"query": QUERY, "hybrid": {}, "compare_exact": True}, "compare_exact"),
-        ("both", {"query": QUERY, "hybrid": {}, "filter": {"exists": "x"}}, "cannot be filtered"),
+        ("both", {"query": QUERY, "hybrid": {}, "filter": {"exists": "x"}}, "'x'"),
+        ("both", {"query": QUERY, "dense_vector": [1.0]}, "only a hybrid search"),
+        ("both", {"query": QUERY, "hybrid": {}, "dense_vector": [1.0]}, "has 1 numbers"),
     ],
 )
 def test_what_cannot_be_searched(api: TestClient, name: str, body: Any, word: str) -> None:
     answer = api.post(f"/v1/indexes/{name}/search", json=body)
     assert answer.status_code == 422, answer.text
     assert word in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("fusion", ["rrf", "convex"])
+def test_a_filter_holds_in_both_halves(
+    api: TestClient, encoder: LexicalEncoder, fusion: str
+) -> None:
+    wanted = {"not": {"exists": "year"}}
+    passing = {document.doc_id for document in DOCUMENTS if not document.metadata}
+    sparse, dense = (
+        {d: score for d, score in half.items() if d in passing} for half in halves(encoder, QUERY)
+    )
+    body = {"query": QUERY, "hybrid": {"fusion": fusion, "depth": 3}, "filter": wanted, "k": 2}
+    answer = api.post(SEARCH, json=body).json()
+    best = [dict(sorted(half.items(), key=lambda x: -x[1])[:3]) for half in (sparse, dense)]
+    expected: dict[str, float] = {}
+    for half in best:
+        low, high = min(half.values()), max(half.values())
+        for at, (doc_id, score) in enumerate(half.items()):
+            share = 1 / (61 + at) if fusion == "rrf" else (score - low) / (high - low) / 2
+            expected[doc_id] = expected.get(doc_id, 0.0) + share
+    found = {hit["doc_id"]: hit["score"] for hit in answer["hits"]}
+    assert len(found) == 2
+    top = dict(sorted(expected.items(), key=lambda x: -x[1])[:2])
+    assert found == pytest.approx(top, abs=1e-6)
+    ranks_of_dense = [hit["parts"]["dense"]["rank"] for hit in answer["hits"]]
+    assert set(ranks_of_dense) <= {1, 2, 3, None}
+    batch = api.post(f"{SEARCH}/batch", json={**_without_query(body), "queries": [QUERY] * 2})
+    for result in batch.json()["results"]:
+        assert {hit["doc_id"]: hit["score"] for hit in result["hits"]} == pytest.approx(found)
+    told = {"query": QUERY, "doc_id": "bowl", "hybrid": {}, "filter": wanted}
+    explained = api.post("/v1/indexes/both/explain", json=told).json()
+    assert explained["reason"] == "filtered_out"
+    assert explained["hybrid"]["rank"] is None and explained["hybrid"]["score"] == 0
+
+
+def _without_query(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name != "query"}
+
+
+def test_the_vector_of_the_query_may_be_given(api: TestClient) -> None:
+    vector = LetterEncoder(Path()).encode([QUERY])[0].tolist()
+    by_text = api.post(SEARCH, json={"query": QUERY, "hybrid": {}}).json()["hits"]
+    given = {"query": QUERY, "hybrid": {}, "dense_vector": vector}
+    assert api.post(SEARCH, json=given).json()["hits"] == by_text
+    weights = {"query": {"super": 1.0}, "hybrid": {}, "dense_vector": vector}
+    of_weights = api.post(SEARCH, json=weights).json()["hits"]
+    of_dense = {hit["doc_id"]: hit["parts"]["dense"] for hit in by_text}
+    assert {hit["doc_id"]: hit["parts"]["dense"] for hit in of_weights} == of_dense
+    batch = {"queries": [QUERY, {"super": 1.0}], "hybrid": {}, "dense_vectors": [vector] * 2}
+    results = api.post(f"{SEARCH}/batch", json=batch).json()["results"]
+    ids = [[hit["doc_id"] for hit in result["hits"]] for result in results]
+    assert ids == [[hit["doc_id"] for hit in hits] for hits in (by_text, of_weights)]
+    short = {**batch, "dense_vectors": [vector]}
+    assert api.post(f"{SEARCH}/batch", json=short).status_code == 422
 
 
 def test_without_the_packages_the_sparse_half_goes_on(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -183,8 +185,24 @@ def test_target_recall_needs_a_tuned_index(client: TestClient) -> None:
     assert client.post("/v1/indexes/pruned/search", json=both).status_code == 422
 
 
-def test_filters_need_a_collection(client: TestClient) -> None:
-    request = {"query": "super", "filter": {"equals": {"year": 2016}}}
-    response = client.post(SEARCH, json=request)
-    assert response.status_code == 422
-    assert "cannot be filtered" in response.json()["error"]["message"]
+def test_filters_of_an_index_folder(client: TestClient) -> None:
+    assert client.get("/v1/indexes/toy").json()["fields"] == {"tags": "string", "year": "number"}
+
+    def found(given: Any, **more: Any) -> list[str]:
+        response = client.post(SEARCH, json={"query": "super york", "filter": given, **more})
+        assert response.status_code == 200, response.text
+        return [hit["doc_id"] for hit in response.json()["hits"]]
+
+    assert found({"equals": {"year": 2016}}) == ["bowl"]
+    assert sorted(found({"not": {"exists": "tags"}})) == ["edison", "emoji", "tesla"]
+    assert found({"range": {"year": {"gt": 2016}}}) == []
+    batch = {"queries": ["super", "york"], "filter": {"equals": {"tags": "sport"}}}
+    results = client.post(f"{SEARCH}/batch", json=batch).json()["results"]
+    assert [[hit["doc_id"] for hit in result["hits"]] for result in results] == [["bowl"], []]
+    why = {"query": "super", "doc_id": "emoji", "filter": {"exists": "year"}}
+    explained = client.post("/v1/indexes/toy/explain", json=why).json()
+    assert explained["reason"] == "filtered_out"
+    for wrong in ({"equals": {"yeer": 2016}}, {"equals": {"year": "x"}}):
+        response = client.post(SEARCH, json={"query": "super", "filter": wrong})
+        assert response.status_code == 422
+        assert response.json()["error"]["code"] == "filter_invalid"
