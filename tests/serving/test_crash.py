@@ -50,7 +50,7 @@ class Model:
             name = f"c{rng.randrange(1000)}"
             if name not in after:
                 after[name] = {}
-                return "POST", "/v1/indexes", {"json": {"name": name, "encoder": "words",
+                return "POST", "/v1/indexes", {"json": {"name": name, "encoder": "words", "dense_width": 2,
                                                         "config": {"seal_at": 20}}}  # fmt: skip
         name = rng.choice(names)
         path = f"/v1/indexes/{name}"
@@ -65,13 +65,18 @@ class Model:
             return "POST", f"{path}/documents/delete", {"json": {"doc_ids": doc_ids}}
         n = rng.randrange(1, 6 if kind == "put" else 80)
         documents = [
-            {"doc_id": str(rng.randrange(60)), "text": " ".join(rng.choices(WORDS, k=3))}
-            for _ in range(n)
+            {"doc_id": str(rng.randrange(60)), "text": text, "dense_vector": numbers(text)}
+            for text in (" ".join(rng.choices(WORDS, k=3)) for _ in range(n))
         ]
         after[name].update({d["doc_id"]: d["text"] for d in documents})
         if kind == "put":
             return "POST", f"{path}/documents", {"json": {"documents": documents}}
         return "POST", f"{path}/documents/import?wait=false", {"content": lines(documents)}
+
+
+def numbers(text: str) -> list[float]:
+    """Return a document's dense vector: it goes with the text, so a mix-up shows."""
+    return [float(len(text)), float(text.count("e"))]
 
 
 def state_of(client: httpx.Client) -> State:
@@ -88,6 +93,12 @@ def state_of(client: httpx.Client) -> State:
         body = {"query": query, "k": 100, "fields": ["text"]}
         hits = client.post(f"{path}/search", json=body).json()["hits"]
         state[info["name"]] = {hit["doc_id"]: hit["document"]["text"] for hit in hits}
+        both = {**body, "hybrid": {}, "dense_vector": [1.0, 100.0]}
+        found = client.post(f"{path}/search", json=both).json()["hits"]
+        assert {hit["doc_id"] for hit in found} == set(state[info["name"]])
+        for hit in found:
+            length, n_letters = numbers(hit["document"]["text"])
+            assert hit["parts"]["dense"]["score"] == length + 100 * n_letters
         assert client.get(path).json()["n_documents"] == len(hits)
     return state
 

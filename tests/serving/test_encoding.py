@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexing.dense_encoder import DenseEncoder
 from lsr.core.errors import ArgumentError, EncoderError
 from lsr.encoders.lexical import LexicalEncoder
 from lsr.encoders.loading import load_encoder
 from serving import encoding
-from serving.encoding import DocumentEncoders, named_encoders
+from serving.encoding import DocumentEncoders, named_encoders, named_paths
+from tests.helpers.tiny_model import tiny_bi_encoder
 
 
 def test_names_of_encoders() -> None:
@@ -137,3 +139,32 @@ if __name__ == "__main__":
         [sys.executable, script], stdout=subprocess.PIPE, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "['a'] []"
+
+
+@pytest.mark.slow
+def test_copies_of_one_bi_encoder_share_a_process(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    first = DenseEncoder(tiny_bi_encoder(tmp_path / "first"))
+    first.save(tmp_path / "second")
+    texts = ["a bad cab", "", "face"]
+    made = DocumentEncoders({}, {"tiny": str(first.path)})
+    try:
+        assert made.require_dense("tiny").fingerprint == first.fingerprint
+        for path in (first.path, tmp_path / "second"):
+            bound = made.bound_dense(path, "tiny", first.fingerprint)
+            assert bound.encode(texts) == pytest.approx(first.encode(texts), abs=1e-6)
+        assert len(made._executors) == 1
+        with pytest.raises(EncoderError, match="not the one"):
+            made.bound_dense(first.path, "tiny", "0" * 64).encode(texts)
+    finally:
+        made.close()
+
+
+def test_only_the_bi_encoders_that_the_settings_name(tmp_path: Path) -> None:
+    made = DocumentEncoders({}, named_paths((f"tiny={tmp_path}",)))
+    assert made.dense_names == ["tiny"]
+    with pytest.raises(ArgumentError, match="Did you mean 'tiny'"):
+        made.require_dense("tinny")
+    with pytest.raises(EncoderError, match=r"config\.json"):
+        made.require_dense("tiny")
