@@ -37,6 +37,9 @@ __all__ = ["BenchOptions", "Workbench", "resolve_model"]
 
 logger = logging.getLogger(__name__)
 
+_PART = 1024
+"""Texts encoded at a time: what an interruption can cost; on a slow machine minutes."""
+
 
 @dataclass(frozen=True)
 class BenchOptions:
@@ -173,8 +176,7 @@ class Workbench:
                     model,
                     self.dataset.documents(),
                     path,
-                    # What an interruption can cost; on a slow machine minutes.
-                    config=EncodeConfig(shard_size=1024),
+                    config=EncodeConfig(shard_size=_PART),
                     batch_size=self.options.batch_size,
                     source=self.dataset.name,
                     advance=advance,
@@ -265,28 +267,40 @@ class Workbench:
         path = self._embeddings_path(encoder)
         done = path / "done"
         if not done.is_file():
-            shutil.rmtree(path, ignore_errors=True)
-            path.mkdir()
+            path.mkdir(exist_ok=True)
             texts = [document.content for document in self.dataset.documents()]
-            started = time.perf_counter()
-            rows = self._embed(model, texts, f"Embedding {self.collection.name} with {encoder}")
-            rate = len(texts) / (time.perf_counter() - started)
-            np.save(path / "documents.npy", rows)
-            done.write_text(repr(rate))
+            label = f"Embedding {self.collection.name} with {encoder}"
+            rate = self._embed(model, texts, path / "documents.npy", label)
+            done.write_text("" if rate is None else repr(rate))
         asked = path / f"queries-{self.queries_hash}.npy"
         if not asked.is_file():
             label = f"Embedding the queries of {self.collection.name} with {encoder}"
-            rows = self._embed(model, self.topics.texts, label)
-            partial = asked.with_suffix(".partial.npy")
-            np.save(partial, rows)
-            partial.replace(asked)
+            self._embed(model, self.topics.texts, asked, label)
         found = done.read_text().strip()
         return np.load(path / "documents.npy"), np.load(asked), float(found) if found else None
 
-    def _embed(self, model: DenseEncoder, texts: list[str], label: str) -> Float32Array:
+    def _embed(
+        self, model: DenseEncoder, texts: list[str], target: Path, label: str
+    ) -> float | None:
+        """Write the rows of texts, part by part; return texts a second unless it was resumed."""
         logger.info("%s", label)
+        parts = target.with_suffix(".parts")
+        parts.mkdir(exist_ok=True)
+        names = [parts / f"{at:09d}.npy" for at in range(0, len(texts), _PART)]
+        resumed = any(name.is_file() for name in names)
+        started = time.perf_counter()
         with console.progress_bar(label, len(texts), unit="texts") as advance:
-            return model.encode(texts, batch_size=self.options.batch_size, advance=advance)
+            for at, name in enumerate(names):
+                part = texts[at * _PART : (at + 1) * _PART]
+                if name.is_file():
+                    advance(len(part))
+                    continue
+                rows = model.encode(part, batch_size=self.options.batch_size, advance=advance)
+                _save(name, rows)
+        seconds = time.perf_counter() - started
+        _save(target, np.concatenate([np.load(name) for name in names]))
+        shutil.rmtree(parts)
+        return None if resumed else len(texts) / seconds
 
 
 def _open(collection: Collection) -> Dataset:
@@ -304,3 +318,9 @@ def _rate_here(vectors: VectorCollection) -> float | None:
     if "encoding" not in made.details or made.machine.processor != describe_machine().processor:
         return None
     return float(made.details["encoding"]["documents_per_s"])
+
+
+def _save(path: Path, rows: Float32Array) -> None:
+    partial = path.with_suffix(".partial.npy")
+    np.save(partial, rows)
+    partial.replace(path)

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval import searching
+from eval import searching, workbench
 from eval.running import Runner, run_suite
 from eval.suite import Suite
 from eval.workbench import BenchOptions, Workbench, resolve_model
-from indexing.dense_encoder import DenseEncoder
 from lsr.core.errors import ArgumentError
 from tests.helpers.evaluation import write_beir
 
@@ -210,18 +209,28 @@ def test_models_are_looked_for_in_their_folder(tmp_path: Path) -> None:
     assert resolve_model("m", None) == "m"
 
 
-def test_embeddings_are_kept(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embeddings_are_kept_and_go_on_after_an_interruption(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("faiss")
     calls: list[int] = []
 
-    class Counting(_Words):
+    class Interrupted(_Words):
         def encode(self, texts: Any, **kwargs: Any) -> np.ndarray:
+            if len(calls) == 1:
+                calls.append(0)
+                raise KeyboardInterrupt
             calls.append(len(texts))
-            return super().encode(texts, **kwargs)
+            return super().encode(texts)
 
-    monkeypatch.setattr(Workbench, "dense_encoder", lambda self, name: Counting())
+    monkeypatch.setattr(Workbench, "dense_encoder", lambda self, name: Interrupted())
+    monkeypatch.setattr(workbench, "_PART", 5)
     dense = [{"name": "dense", "kind": "dense", "encoder": "words"}]
-    _runner(tmp_path, dense).result("one", "dense")
-    _runner(tmp_path, dense, fresh=True).result("one", "dense")
-    assert calls == [6, 4], "six documents and four queries, once"
-    assert DenseEncoder.encode is not Counting.encode
+    with pytest.raises(KeyboardInterrupt):
+        _runner(tmp_path, dense).result("one", "dense")
+    found = _runner(tmp_path, dense).result("one", "dense")
+    assert calls == [5, 0, 1, 4], "the sixth document alone, then the four queries"
+    assert found.efficiency.encode_documents_per_s is None
+    again = _runner(tmp_path, dense, fresh=True).result("one", "dense")
+    assert calls == [5, 0, 1, 4]
+    assert again.measures == found.measures
