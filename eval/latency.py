@@ -37,7 +37,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-TIMED_ENCODINGS = 100
+TIMED_ENCODINGS = 50
 """Queries that are encoded for timing: a model takes as long for each as thousands of searches."""
 
 
