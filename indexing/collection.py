@@ -33,9 +33,9 @@ import numpy as np
 
 from indexing.collection_batches import Batch, CheckedRow, checked_rows, values_of
 from indexing.collection_config import CollectionConfig
+from indexing.collection_follower import DENSE_ENCODER_FOLDER, SEGMENTS_FOLDER
 from indexing.collection_head import HeadRow
 from indexing.collection_keeper import CollectionKeeper
-from indexing.collection_reader import DENSE_ENCODER_FOLDER, SEGMENTS_FOLDER
 from indexing.collection_segment import Segment, SegmentView, build_segment
 from indexing.collection_view import CollectionView
 from indexing.dense_encoder import DenseTextEncoder

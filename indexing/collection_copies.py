@@ -19,8 +19,8 @@ import numpy as np
 
 from indexing.collection import COLLECTION_FORMAT, Collection
 from indexing.collection_config import CollectionConfig
+from indexing.collection_follower import SEGMENTS_FOLDER
 from indexing.collection_maintenance import build_range, replace_range, sweep
-from indexing.collection_reader import SEGMENTS_FOLDER
 from indexing.collection_segment import Segment, SegmentView
 from indexing.filters import contains
 from indexing.live_checks import (

@@ -520,3 +520,45 @@ def test_approximate_segments_serve_filters_and_deletions(
         assert len(live.search(query, 1000)) == sum(score > 0 for score in scores)
         with pytest.raises(ArgumentError, match=f"takes {kind.title()}Params, got dict"):
             live.search(query, params={})
+
+
+def test_a_dense_half_is_all_or_nothing(folder: Path, live: Collection) -> None:
+    pytest.importorskip("faiss")
+    one, rows = [Document("a", "x")], np.array([[1, 2, 3]], dtype=np.float32)
+    with pytest.raises(DataError, match="no dense half"):
+        live.upsert(one, [vector(1)], dense=rows)
+    with pytest.raises(ArgumentError, match="no dense half") as caught:
+        live.search_both(vector(1), rows[0])
+    assert "--dense" in caught.value.hint
+    with pytest.raises(ArgumentError, match="no dense half"):
+        live.dense_vector("a")
+    how = {"encoder": "test", "idf": "none"}
+    for width in (0, 65_537):
+        with pytest.raises(ArgumentError, match="1 to 65536 numbers"):
+            Collection.create(folder / "x", VOCABULARY, dense=width, **how)
+    with Collection.create(folder / "both", VOCABULARY, dense=3, **how) as both:
+        sparse, near = both.search_both(vector(1), rows[0])
+        assert len(sparse) == len(near) == 0
+        good = Batch(one, [vector(1)], dense=rows)
+        bad = [
+            Batch(one, [vector(1)]),
+            Batch(one, [vector(1)], dense=rows[:, :2]),
+            Batch(one, [vector(1)], dense=rows * np.nan),
+            Batch(one, [vector(1)], dense=np.vstack([rows, rows])),
+        ]
+        done = both.upsert_groups([bad[0], good, *bad[1:]])
+        assert done[1] == UpsertResult(1, 0)
+        assert all(isinstance(result, DataError) for at, result in enumerate(done) if at != 1)
+        for batch in bad:
+            with pytest.raises(DataError):
+                both.load([batch])
+        with pytest.raises(DataError, match="takes 3"):
+            both.search_both(vector(1), rows[0, :2])
+        assert both.dense_vector("a").tolist() == [1, 2, 3]
+        with pytest.raises(DocumentNotFoundError):
+            both.dense_vector("b")
+        assert both.search_both(vector(2), -rows[0])[1].scores.tolist() == [-14.0]
+        assert both.stats()["segments"] == []
+        both.seal()
+        assert both.stats()["segments"][0]["bytes"] > 12
+    assert verify(folder / "both") == []
