@@ -44,8 +44,10 @@ def heap_insert(heap, size, k, key):
     Parameters
     ----------
     heap : uint64, shape (>= k,)
+        Or int32, where only scores are kept.
     size, k : int
     key : uint64
+        Or int32.
         If the heap is full, it must be greater than ``heap[0]``, which it replaces.
     """
     if size < k:
@@ -58,8 +60,14 @@ def heap_insert(heap, size, k, key):
             at = parent
         heap[at] = key
         return size + 1
+    replace_least(heap, U(size), key)
+    return size
+
+
+@jit
+def replace_least(heap, n, key):
+    """Put `key` into the place of the least of a min-heap's first `n` keys, and let it sink."""
     at = U(0)
-    n = U(size)
     while True:
         child = U(2) * at + U(1)
         if child >= n:
@@ -71,7 +79,6 @@ def heap_insert(heap, size, k, key):
         heap[at] = heap[child]
         at = child
     heap[at] = key
-    return size
 
 
 @jit
@@ -89,18 +96,7 @@ def heap_drain(heap, size, out_rows, out_score_bits):
         last -= U(1)
         key = heap[last]
         heap[last] = heap[U(0)]
-        at = U(0)
-        while True:
-            child = U(2) * at + U(1)
-            if child >= last:
-                break
-            if child + U(1) < last and heap[child + U(1)] < heap[child]:
-                child += U(1)
-            if heap[child] >= key:
-                break
-            heap[at] = heap[child]
-            at = child
-        heap[at] = key
+        replace_least(heap, last, key)
     for i in range(U(size)):
         out_score_bits[i] = np.int32(heap[i] >> U(32))
         out_rows[i] = np.int32(_ROW_MASK - (heap[i] & _ROW_MASK))

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from indexing.filters import rows_of
-from indexing.kernels_seismic import N_BUCKETS, N_PENDING
+from indexing.kernels_seismic import N_PENDING
+from indexing.kernels_seismic_estimates import N_BUCKETS
 
 __all__ = [
     "cap_list",

@@ -28,19 +28,17 @@ from indexing.config_seismic import SeismicLayout, SeismicParams
 from indexing.filters import NO_FILTER, check_allowed
 from indexing.forward import ForwardIndex
 from indexing.jit import read_only
-from indexing.seismic_build import build_lists
+from indexing.seismic_build import build_lists, fill_neighbors
 from indexing.seismic_explain import find_shortcut
+from indexing.seismic_query import Job, Scratch
 from indexing.source import MatrixSource, RowSource
 from indexing.threads import ScratchPool, resolve_threads, run_parallel
 from lsr.core.artifact import ArtifactWriter, open_array
 from lsr.core.config import Config
-from lsr.core.console import progress_bar
 from lsr.core.errors import ArgumentError
 from lsr.core.manifest import Manifest
 from lsr.core.sparse import (
-    Float32Array,
     Int32Array,
-    Int64Array,
     SparseMatrix,
     SparseVector,
     UInt64Array,
@@ -59,68 +57,6 @@ LIST_ARRAYS = (
     "entry_blocks",
     "entry_weights",
 )
-
-_N_STATS = 4
-_NEIGHBOR_ROWS = 4096
-
-
-class _Scratch:
-    """What one running query writes into; parts that depend on the parameters grow."""
-
-    def __init__(self, n_documents: int, n_terms: int) -> None:
-        self.coarse_query = np.zeros(n_terms, np.uint8)
-        self.fine_query = np.zeros(n_terms, np.float32)
-        self.counts = np.empty(kernels.N_BUCKETS + 1, np.int64)
-        self.visited = np.zeros(n_documents, np.uint8)
-        self.rows = np.empty(n_documents, np.int32)
-        self.scores = np.empty(n_documents, np.int32)
-        self.term_order = np.empty(0, np.int64)
-        self.estimates = np.empty(0, np.int32)
-        self.candidate_blocks = np.empty(0, np.int64)
-        self.block_order = np.empty(0, np.int32)
-        self.score_heap = np.empty(0, np.int32)
-        self.heap = np.empty(0, np.uint64)
-        self.stats = np.zeros(_N_STATS, np.int64)
-        self._arguments: tuple[Any, ...] = ()
-
-    def arguments(self, *, query_nnz: int, n_blocks: int, k: int) -> tuple[Any, ...]:
-        """Return the scratch in the order the kernel takes it, with room for such a query."""
-        fits = (
-            query_nnz <= len(self.term_order)
-            and n_blocks <= len(self.estimates)
-            and k <= len(self.heap)
-        )
-        if not self._arguments or not fits:
-            self.fit(query_nnz=query_nnz, n_blocks=n_blocks, k=k)
-            self._arguments = (
-                self.coarse_query,
-                self.fine_query,
-                self.term_order,
-                self.estimates,
-                self.candidate_blocks,
-                self.block_order,
-                self.counts,
-                self.visited,
-                self.rows,
-                self.scores,
-                self.score_heap,
-                self.heap,
-                self.stats,
-            )
-        return self._arguments
-
-    def fit(self, *, query_nnz: int, n_blocks: int, k: int) -> None:
-        """Make room for a query of `query_nnz` terms, `n_blocks` candidates, `k` results."""
-        self._arguments = ()
-        if len(self.term_order) < query_nnz:
-            self.term_order = np.empty(query_nnz, np.int64)
-        if len(self.estimates) < n_blocks:
-            self.estimates = np.empty(n_blocks, np.int32)
-            self.candidate_blocks = np.empty(n_blocks, np.int64)
-            self.block_order = np.empty(n_blocks, np.int32)
-        if len(self.heap) < k:
-            self.score_heap = np.empty(k, np.int32)
-            self.heap = np.empty(k, np.uint64)
 
 
 class SeismicIndex:
@@ -152,7 +88,7 @@ class SeismicIndex:
         self._blocks_of = np.concatenate([[0], np.cumsum(lengths)])
         self._weight_scale = 1.0 / forward.quantization.fine_scale
         self._default_params = SeismicParams()
-        self._scratch = ScratchPool(lambda: _Scratch(self.n_documents, self.vocabulary_size))
+        self._scratch = ScratchPool(lambda: Scratch(self.n_documents, self.vocabulary_size))
 
     @classmethod
     def from_matrix(
@@ -214,7 +150,11 @@ class SeismicIndex:
             neighbors = target.allocate("neighbors", np.int32, shape)
         index = cls(target.finish(), forward)
         if layout.n_neighbors:
-            _fill_neighbors(index, neighbors, n_threads)
+            fill_neighbors(
+                neighbors,
+                forward,
+                lambda documents, k: index.search_batch(documents, k, n_threads=n_threads).rows,
+            )
         return index
 
     @classmethod
@@ -284,11 +224,7 @@ class SeismicIndex:
         words = check_allowed(allowed, self.n_documents)
         rows, scores = np.full((1, k), -1, dtype=np.int32), np.zeros((1, k), dtype=np.float32)
         if query.nnz and self.n_documents:
-            indptr = read_only(np.array([0, query.nnz], dtype=np.int64))
-            queries = (indptr, read_only(query.terms), read_only(query.weights))
-            depth = min(k, self.n_documents)
-            run = self._exact if chosen.exact else self._approximate
-            run(queries, (0, 1), query.nnz, depth, chosen, words, rows, scores.view(np.int32))
+            self._do(self._single(query, k, chosen, words, rows, scores.view(np.int32)))
         n_found = int(np.count_nonzero(rows >= 0))
         return SearchResult(rows[0, :n_found], scores[0, :n_found])
 
@@ -320,100 +256,88 @@ class SeismicIndex:
         out_scores = np.zeros((n_queries, k), dtype=np.float32)
         depth = min(k, self.n_documents)
         if depth and n_queries:
-            run = self._exact if chosen.exact else self._approximate
             # Few queries a call: threads finish together, and a call costs little beside them.
             n_calls = n_queries if n_queries < 4 * n_threads else -(-n_queries // 16)
             bounds = np.linspace(0, n_queries, n_calls + 1).astype(int).tolist()
             run_parallel(
-                lambda part: run(
-                    arrays,
-                    (bounds[part], bounds[part + 1]),
-                    nnz,
-                    depth,
-                    chosen,
-                    NO_FILTER,
-                    out_rows,
-                    out_scores.view(np.int32),
+                lambda part: self._do(
+                    Job(
+                        arrays,
+                        (bounds[part], bounds[part + 1]),
+                        nnz,
+                        depth,
+                        chosen,
+                        NO_FILTER,
+                        out_rows,
+                        out_scores.view(np.int32),
+                    )
                 ),
                 n_calls,
                 n_threads,
             )
         return BatchResult(out_rows, out_scores)
 
-    def _approximate(
+    def _single(
         self,
-        queries: tuple[Int64Array, Int32Array, Float32Array],
-        span: tuple[int, int],
-        nnz: int,
-        depth: int,
+        query: SparseVector,
+        k: int,
         params: SeismicParams,
         allowed: UInt64Array,
-        out_rows: Int32Array,
-        out_bits: Int32Array,
-    ) -> None:
-        with self._scratch.borrow() as scratch:
-            self._run(scratch, queries, span, nnz, depth, params, allowed, out_rows, out_bits)
+        rows: Int32Array,
+        bits: Int32Array,
+    ) -> Job:
+        """Return the job of one query; `rows` and `bits` have one row."""
+        indptr = read_only(np.array([0, query.nnz], dtype=np.int64))
+        queries = (indptr, read_only(query.terms), read_only(query.weights))
+        depth = min(k, self.n_documents)
+        return Job(queries, (0, 1), query.nnz, depth, params, allowed, rows, bits)
 
-    def _run(
-        self,
-        scratch: _Scratch,
-        queries: tuple[Int64Array, Int32Array, Float32Array],
-        span: tuple[int, int],
-        nnz: int,
-        depth: int,
-        params: SeismicParams,
-        allowed: UInt64Array,
-        out_rows: Int32Array,
-        out_bits: Int32Array,
-    ) -> None:
-        """Run the kernel; `nnz` is that of the longest query."""
-        cut = min(params.query_cut, nnz)
+    def _do(self, job: Job) -> None:
+        with self._scratch.borrow() as scratch:
+            if job.params.exact:
+                self._exact(scratch, job)
+            else:
+                self._approximate(scratch, job)
+
+    def _approximate(self, scratch: Scratch, job: Job) -> None:
+        params = job.params
+        cut = min(params.query_cut, job.nnz)
+        n_blocks = int(self._blocks_of[cut])
         kernels.seismic_search(
             *self._kernel_arrays,
-            *queries,
-            *span,
-            depth,
+            *job.queries,
+            *job.span,
+            job.depth,
             cut,
             params.heap_factor,
             params.rescore_share,
             params.n_knn,
             self._weight_scale,
-            allowed,
-            *scratch.arguments(query_nnz=nnz, n_blocks=int(self._blocks_of[cut]), k=depth),
-            out_rows,
-            out_bits,
+            job.allowed,
+            *scratch.arguments(query_nnz=job.nnz, n_blocks=n_blocks, k=job.depth),
+            job.out_rows,
+            job.out_bits,
         )
 
-    def _exact(
-        self,
-        queries: tuple[Int64Array, Int32Array, Float32Array],
-        span: tuple[int, int],
-        nnz: int,
-        depth: int,
-        params: SeismicParams,
-        allowed: UInt64Array,
-        out_rows: Int32Array,
-        out_bits: Int32Array,
-    ) -> None:
-        indptr, terms, weights = queries
-        with self._scratch.borrow() as scratch:
-            scratch.fit(query_nnz=0, n_blocks=0, k=depth)
-            for query in range(*span):
-                here = slice(int(indptr[query]), int(indptr[query + 1]))
-                kernels.forward_scores(
-                    self.forward.pointers,
-                    self.forward.terms,
-                    self.forward.fine,
-                    terms[here],
-                    weights[here],
-                    self._weight_scale,
-                    depth,
-                    allowed,
-                    scratch.fine_query,
-                    scratch.heap,
-                    out_rows[query],
-                    out_bits[query],
-                )
+    def _exact(self, scratch: Scratch, job: Job) -> None:
+        indptr, terms, weights = job.queries
+        scratch.fit(query_nnz=0, n_blocks=0, k=job.depth)
+        for query in range(*job.span):
+            here = slice(int(indptr[query]), int(indptr[query + 1]))
+            kernels.forward_scores(
+                self.forward.pointers,
+                self.forward.terms,
+                self.forward.fine,
+                terms[here],
+                weights[here],
+                self._weight_scale,
+                job.depth,
+                job.allowed,
+                scratch.fine_query,
+                scratch.heap,
+                job.out_rows[query],
+                job.out_bits[query],
+            )
 
     def _check_params(self, params: SeismicParams | None) -> SeismicParams:
         if params is None:
@@ -455,13 +379,11 @@ class SeismicIndex:
 
     def _visited(self, query: SparseVector, k: int, params: SeismicParams) -> set[int]:
         """Return the rows that a search scores."""
-        indptr = read_only(np.array([0, query.nnz], dtype=np.int64))
-        queries = (indptr, read_only(query.terms), read_only(query.weights))
         rows, bits = np.empty((1, k), np.int32), np.empty((1, k), np.int32)
+        job = self._single(query, k, params, NO_FILTER, rows, bits)
         with self._scratch.borrow() as scratch:
-            depth = min(k, self.n_documents)
             before = int(scratch.stats[2])
-            self._run(scratch, queries, (0, 1), query.nnz, depth, params, NO_FILTER, rows, bits)
+            self._approximate(scratch, job)
             return set(scratch.rows[: int(scratch.stats[2]) - before].tolist())
 
     def bytes_by_part(self) -> dict[str, int]:
@@ -473,18 +395,3 @@ class SeismicIndex:
             "summaries": sum(size[name] for name in LIST_ARRAYS[3:]),
             "neighbors": size["neighbors"],
         }
-
-
-def _fill_neighbors(index: SeismicIndex, neighbors: Int32Array, n_threads: int) -> None:
-    """Write each document's nearest neighbours, as the index itself finds them."""
-    n_documents, n_neighbors = neighbors.shape
-    with progress_bar("neighbours", n_documents) as advance:
-        for first in range(0, n_documents, _NEIGHBOR_ROWS):
-            last = min(first + _NEIGHBOR_ROWS, n_documents)
-            documents = index.forward.rows(first, last)
-            found = index.search_batch(documents, n_neighbors + 1, n_threads=n_threads).rows
-            others = found != np.arange(first, last)[:, None]
-            # A document that did not find itself loses its last neighbour instead.
-            others[others.all(axis=1), -1] = False
-            neighbors[first:last] = found[others].reshape(last - first, n_neighbors)
-            advance(last - first)

@@ -16,7 +16,7 @@ Arrays of an index, all by list, then by block or component:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -31,14 +31,22 @@ from indexing.pruning import pruned_lists
 from indexing.source import RowSource
 from indexing.threads import ScratchPool
 from lsr.core.console import progress_bar
-from lsr.core.sparse import Int32Array, Int64Array, UInt8Array, UInt16Array, UInt32Array
+from lsr.core.sparse import (
+    Int32Array,
+    Int64Array,
+    SparseMatrix,
+    UInt8Array,
+    UInt16Array,
+    UInt32Array,
+)
 
-__all__ = ["MAX_BLOCKS", "build_lists"]
+__all__ = ["MAX_BLOCKS", "build_lists", "fill_neighbors"]
 
 MAX_BLOCKS = 65_535
 """Blocks a list can have: a block's number within its list is stored in two bytes."""
 
 _LISTS_AHEAD = 64
+_NEIGHBOR_ROWS = 4096
 
 
 class _List(NamedTuple):
@@ -237,3 +245,30 @@ def _build_list(
         scratch.out_blocks[:n_kept].copy(),
         scratch.out_weights[:n_kept].copy(),
     )
+
+
+def fill_neighbors(
+    neighbors: Int32Array,
+    forward: ForwardIndex,
+    search: Callable[[SparseMatrix, int], Int32Array],
+) -> None:
+    """Write each document's nearest neighbours, as the index itself finds them.
+
+    Parameters
+    ----------
+    neighbors : int32, shape (n_documents, n_neighbors)
+        Written.
+    forward : ForwardIndex
+    search : callable
+        Of vectors and a depth: the best rows of each.
+    """
+    n_documents, n_neighbors = neighbors.shape
+    with progress_bar("neighbours", n_documents) as advance:
+        for first in range(0, n_documents, _NEIGHBOR_ROWS):
+            last = min(first + _NEIGHBOR_ROWS, n_documents)
+            found = search(forward.rows(first, last), n_neighbors + 1)
+            others = found != np.arange(first, last)[:, None]
+            # A document that did not find itself loses its last neighbour instead.
+            others[others.all(axis=1), -1] = False
+            neighbors[first:last] = found[others].reshape(last - first, n_neighbors)
+            advance(last - first)

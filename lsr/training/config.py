@@ -1,17 +1,38 @@
 """The training recipe: every choice that decides the trained model, as one frozen config.
 
 A recipe is a TOML file; what it does not name has the default written here. Alternatives are
-tagged unions (``kind = "flops"``), so that no meaningless combination fits.
+tagged unions (``kind = "flops"``), so that no meaningless combination fits. Its larger parts have
+modules of their own, `config_data` and `config_objective`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from lsr.core.config import Config
+from lsr.core.config import Config, config_hash
+from lsr.training.config_data import (
+    DataConfig,
+    ExamplesConfig,
+    SentenceQueries,
+)
+from lsr.training.config_objective import (
+    BM25Teacher,
+    ControllerConfig,
+    CrossEncoderTeacher,
+    DenseTeacher,
+    InfoNCEConfig,
+    KLConfig,
+    LossConfig,
+    MarginMSEConfig,
+    NegativesConfig,
+    RegularizerConfig,
+    ScoresTeacher,
+    SparseTeacher,
+    TeacherConfig,
+)
 
 __all__ = [
     "BM25Teacher",
@@ -35,96 +56,8 @@ __all__ = [
     "TeacherConfig",
     "TrainConfig",
     "WarmupConfig",
+    "recipe_hash",
 ]
-
-
-class SentenceQueries(Config):
-    """Queries made of passages: one sentence asks for the rest of its passage (inverse cloze).
-
-    Attributes
-    ----------
-    sources : tuple of str
-        Which sources get them.
-    max_passages : int
-        At most so many passages of a source are used, drawn at random.
-    min_tokens, max_tokens : int
-        Length of a sentence that may become a query.
-
-    References
-    ----------
-    Lee, Chang, Toutanova: Latent Retrieval for Weakly Supervised Open Domain Question
-    Answering, ACL 2019, section 4.
-    """
-
-    sources: tuple[str, ...]
-    max_passages: int = Field(default=20_000, ge=1)
-    min_tokens: int = Field(default=8, ge=2)
-    max_tokens: int = Field(default=40, ge=4)
-
-
-class ExamplesConfig(Config):
-    """Examples with negatives, maybe scored, in one of the forms in which they are published.
-
-    Attributes
-    ----------
-    form : str
-        ``texts`` (JSON lines with query, positives, negatives, scores), ``text-triples`` (MS
-        MARCO's TSV); by ids of `dataset`: ``id-triples`` (MS MARCO's, or MarginMSE's with
-        scores), ``scored-lists`` (ColBERTv2's), ``hard-negatives`` (sentence-transformers'),
-        ``split`` (the judgements of a split of the data set).
-    path : Path, optional
-        The file.
-    dataset : str, optional
-        Name or folder of the data set that has the texts.
-    split : str
-        For ``split``.
-    source : str, optional
-        Name of the source; the file's or the data set's own otherwise.
-    n_negatives : int, optional
-        For ``hard-negatives``: at most so many of each system.
-    skip_missing : bool
-        Leave out what a reduced collection lacks.
-    """
-
-    form: Literal["texts", "text-triples", "id-triples", "scored-lists", "hard-negatives", "split"]
-    path: Path | None = None
-    dataset: str | None = None
-    split: str = "train"
-    source: str | None = None
-    n_negatives: int | None = Field(default=None, ge=1)
-    skip_missing: bool = False
-
-
-class DataConfig(Config):
-    """Training pairs and how they are cut.
-
-    Attributes
-    ----------
-    pairs : tuple of Path
-        JSON-lines files, or folders of them, with ``query``, ``positive``, ``source``.
-    examples : tuple of ExamplesConfig
-        Queries with negatives and, maybe, scores (the teacher of kind ``scores``).
-    exclude_sources : tuple of str
-        Sources that are left out (licences, leakage).
-    source_weights : dict of float
-        How often a pair of this source is seen in one epoch; 1 where not named.
-    max_pairs_per_source : int, optional
-        At most so many pairs of a source, drawn at random.
-    max_document_tokens, max_query_tokens : int
-        With the special tokens; longer texts are cut. More is slower, and recalls more.
-    n_held_out : int
-        Queries kept out of training, for the held-out ranking figure in the log.
-    """
-
-    pairs: tuple[Path, ...] = ()
-    examples: tuple[ExamplesConfig, ...] = ()
-    exclude_sources: tuple[str, ...] = ()
-    source_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    max_pairs_per_source: int | None = Field(default=None, ge=1)
-    max_document_tokens: int = Field(default=192, ge=8, le=8192)
-    max_query_tokens: int = Field(default=64, ge=4, le=512)
-    sentence_queries: SentenceQueries | None = None
-    n_held_out: int = Field(default=500, ge=0)
 
 
 class ModelConfig(Config):
@@ -188,158 +121,6 @@ class ModelConfig(Config):
         if self.query_term_frequency != "presence" and self.query not in ("idf", "learned"):
             raise ValueError(f"query = {self.query!r} knows query_term_frequency = 'presence' only")
         return self
-
-
-class _Teacher(Config):
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    weight: float = Field(default=1.0, gt=0)
-
-
-class DenseTeacher(_Teacher):
-    """Cosine of pooled states of a sentence-transformers or plain encoder folder."""
-
-    kind: Literal["dense"] = "dense"
-    model: str
-    pooling: Literal["mean", "cls"] = "mean"
-    max_tokens: int = Field(default=192, ge=8)
-
-
-class SparseTeacher(_Teacher):
-    """Dot product of a trained SPLADE encoder's vectors, the `top_terms` heaviest of each."""
-
-    kind: Literal["sparse"] = "sparse"
-    model: str
-    top_terms: int = Field(default=192, ge=1)
-    max_tokens: int = Field(default=192, ge=8)
-
-
-class BM25Teacher(_Teacher):
-    """BM25 over the backbone's own tokens."""
-
-    kind: Literal["bm25"] = "bm25"
-    k1: float = Field(default=0.9, gt=0)
-    b: float = Field(default=0.4, ge=0, le=1)
-
-
-class ScoresTeacher(_Teacher):
-    """The scores that come with data.examples, computed before by a cross-encoder, say."""
-
-    kind: Literal["scores"] = "scores"
-
-
-class CrossEncoderTeacher(_Teacher):
-    """A sequence classifier with one output, run live on a query's own documents."""
-
-    kind: Literal["cross-encoder"] = "cross-encoder"
-    model: str
-    max_tokens: int = Field(default=256, ge=16)
-    batch_pairs: int = Field(default=256, ge=1)
-
-
-TeacherConfig = Annotated[
-    DenseTeacher | SparseTeacher | BM25Teacher | ScoresTeacher | CrossEncoderTeacher,
-    Field(discriminator="kind"),
-]
-
-
-class NegativesConfig(Config):
-    """Hard negatives: the nearest passages by some of the teachers.
-
-    Attributes
-    ----------
-    teachers : tuple of str
-        Names of teachers of kind dense, sparse or bm25 (the last two search with our own exact
-        index); their lists are merged rank by rank.
-    depth : int
-        Kept candidates a query; a step draws from them.
-    margin : float
-        A candidate is dropped as a likely false negative when its score exceeds
-        ``margin ×`` the positive's (cosines: .95). Lower is stricter.
-    """
-
-    teachers: tuple[str, ...] = Field(min_length=1)
-    depth: int = Field(default=64, ge=1, le=1024)
-    margin: float = Field(default=0.95, gt=0)
-
-
-class InfoNCEConfig(Config):
-    """Contrastive loss; `negatives` names the set in the denominator."""
-
-    kind: Literal["info-nce"] = "info-nce"
-    weight: float = Field(default=1.0, gt=0)
-    temperature: float = Field(default=1.0, gt=0)
-    negatives: Literal["all", "own-and-negatives", "positives-and-own"] = "all"
-
-
-class MarginMSEConfig(Config):
-    """Margin-MSE against the teacher, positive against negatives or every pair."""
-
-    kind: Literal["margin-mse"] = "margin-mse"
-    weight: float = Field(default=1.0, gt=0)
-    pairs: Literal["positive", "all"] = "positive"
-    candidates: Literal["own", "batch"] = "own"
-
-
-class KLConfig(Config):
-    """KL from the teacher's distribution over the candidate list to the student's."""
-
-    kind: Literal["kl"] = "kl"
-    weight: float = Field(default=1.0, gt=0)
-    temperature: float = Field(default=1.0, gt=0)
-    candidates: Literal["own", "batch"] = "batch"
-
-
-LossConfig = Annotated[InfoNCEConfig | MarginMSEConfig | KLConfig, Field(discriminator="kind")]
-
-
-class RegularizerConfig(Config):
-    """A tax on active terms.
-
-    Attributes
-    ----------
-    kind : {"flops", "idf-flops", "df-flops", "l1"}
-        See `lsr.training.regularizers`.
-    weight : float
-        λ at the end of the schedule. Larger is sparser. Its meaning does not depend on batch,
-        group size or number of processes.
-    warmup_steps : int
-        λ(t) = λ · min(1, (t / warmup_steps)²).
-    min_terms : int
-        ℓ0 mask: only vectors with more active terms are taxed (0: all are).
-    df_every : int
-        DF-FLOPS only: steps between estimates of the document frequencies.
-    """
-
-    kind: Literal["flops", "idf-flops", "df-flops", "l1"] = "flops"
-    weight: float = Field(default=1e-3, gt=0)
-    warmup_steps: int = Field(default=1000, ge=0)
-    min_terms: int = Field(default=0, ge=0)
-    df_every: int = Field(default=100, ge=1)
-
-
-class ControllerConfig(Config):
-    """Steers λ of the document regulariser to a budget instead of fixing it.
-
-    Attributes
-    ----------
-    target_doc_terms : float
-        Mean active terms of a training document at the end.
-    ramp_steps : int
-        The set point falls geometrically from the first measurement to the target.
-    gain, damping : float
-        What moves log λ in a step: gain × (log of the excess + damping × its change). More gain
-        is faster, less damping lets it swing: terms follow λ with a delay of some hundred steps.
-    min_weight, max_weight : float
-        Bounds of λ. Below the lower one a tax does nothing, and λ would take thousands of steps
-        to come back up when the terms grow.
-    """
-
-    target_doc_terms: float = Field(gt=0)
-    ramp_steps: int = Field(default=1000, ge=1)
-    gain: float = Field(default=0.01, gt=0)
-    damping: float = Field(default=200.0, ge=0)
-    min_weight: float = Field(default=1e-4, gt=0)
-    max_weight: float = Field(default=10.0, gt=0)
 
 
 class OptimizerConfig(Config):
@@ -503,3 +284,20 @@ class TrainConfig(Config):
         if self.controller is not None and self.document_regularizer is None:
             raise ValueError("a controller needs a document_regularizer to steer")
         return self
+
+
+def recipe_hash(config: TrainConfig) -> str:
+    """Return the hash of what decides the result: not where files lie, nor how it is logged."""
+    logged = {"log_every", "checkpoint_every", "evaluate_every", "models_folder"}
+    model = config.model.model_copy(update={"backbone": Path(config.model.backbone).name})
+    data = config.data.model_copy(update={"pairs": ()})
+    same = {name: getattr(TrainConfig(), name) for name in logged}
+    teachers = tuple(
+        t.model_copy(update={"model": Path(t.model).name})
+        if t.kind in ("dense", "sparse", "cross-encoder")
+        else t
+        for t in config.teachers
+    )
+    return config_hash(
+        config.model_copy(update={"model": model, "data": data, "teachers": teachers, **same})
+    )

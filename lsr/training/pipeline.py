@@ -34,7 +34,7 @@ from lsr.encoders.torch_sides import MaskedLMSide
 from lsr.training.batches import Sampler, TeacherPanel
 from lsr.training.candidates import BM25Search, CandidateSearch, DenseSearch, SparseSearch
 from lsr.training.checkpoint import load_parameters
-from lsr.training.config import TrainConfig
+from lsr.training.config import TrainConfig, recipe_hash
 from lsr.training.distributed import Processes
 from lsr.training.logs import forget_after, read_log, tensorboard_writer, write_json_line
 from lsr.training.negatives import mine_negatives, open_negatives
@@ -43,7 +43,7 @@ from lsr.training.pair_table import PairTable
 from lsr.training.pairs import prepare_pairs
 from lsr.training.teachers import DenseTable, SparseTable, embed_teacher, open_teacher
 from lsr.training.tokens import DeviceTokens
-from lsr.training.train import Trainer, recipe_hash
+from lsr.training.train import Trainer
 from lsr.training.warmup import shift_bias, warm_up
 
 __all__ = ["STAGES", "Pipeline"]

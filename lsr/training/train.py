@@ -20,12 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lsr.core.config import config_hash
 from lsr.core.console import progress_bar
 from lsr.core.errors import ArgumentError, TrainingError
 from lsr.training.batches import BatchRows, Sampler, TeacherPanel, prefetch
 from lsr.training.checkpoint import load_checkpoint, save_checkpoint
-from lsr.training.config import TrainConfig
+from lsr.training.config import TrainConfig, recipe_hash
 from lsr.training.distributed import Processes, gather, sum_gradients
 from lsr.training.losses import Scores, build_losses
 from lsr.training.network import Network, QuerySide, encode
@@ -46,27 +45,10 @@ from lsr.training.regularizers import (
 from lsr.training.tokens import DeviceTokens, length_groups
 from lsr.training.warmup import step_seed
 
-__all__ = ["Trainer", "recipe_hash"]
+__all__ = ["Trainer"]
 
 _log = logging.getLogger(__name__)
 _EMPTY_LOGS = 3
-
-
-def recipe_hash(config: TrainConfig) -> str:
-    """Return the hash of what decides the result: not where files lie, nor how it is logged."""
-    logged = {"log_every", "checkpoint_every", "evaluate_every", "models_folder"}
-    model = config.model.model_copy(update={"backbone": Path(config.model.backbone).name})
-    data = config.data.model_copy(update={"pairs": ()})
-    same = {name: getattr(TrainConfig(), name) for name in logged}
-    teachers = tuple(
-        t.model_copy(update={"model": Path(t.model).name})
-        if t.kind in ("dense", "sparse", "cross-encoder")
-        else t
-        for t in config.teachers
-    )
-    return config_hash(
-        config.model_copy(update={"model": model, "data": data, "teachers": teachers, **same})
-    )
 
 
 @dataclass

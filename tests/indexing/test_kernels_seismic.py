@@ -20,6 +20,7 @@ from indexing.config_seismic import CapPruning, SeismicLayout, SeismicParams
 from indexing.filters import NO_FILTER, bitmap
 from indexing.forward import build_forward, in_memory
 from indexing.jit import COMPILED, read_only
+from indexing.kernels_seismic_estimates import N_BUCKETS
 from indexing.seismic import LIST_ARRAYS, SeismicIndex
 from indexing.source import MatrixSource
 from lsr.core.sparse import SparseMatrix
@@ -206,7 +207,7 @@ def searched(
         np.empty(n_blocks, np.int32),
         np.empty(n_blocks, np.int64),
         np.empty(n_blocks, np.int32),
-        np.empty(kernels_seismic.N_BUCKETS + 1, np.int64),
+        np.empty(N_BUCKETS + 1, np.int64),
         visited,
         np.empty(n_documents, np.int32),
         np.empty(n_documents, np.int32),
