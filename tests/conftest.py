@@ -16,9 +16,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-# A busy machine is no failure: examples take as long as they take.
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
+# The same examples in every run, and as long as they take: a busy machine is no failure.
+# `--hypothesis-profile=thorough` looks for new ones.
+settings.register_profile("same", deadline=None, derandomize=True, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=500)
+settings.load_profile("same")
+
+# Where kernels are compiled for both widths of terms comes first, so that the processes of one run
+# seldom compile the same kernel, and nothing long is left for the end.
+FIRST = ("test_clustered.py", "test_kernels_seismic.py", "test_seismic.py", "test_workers.py")
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -60,7 +66,9 @@ def shared_data() -> Path:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is off by default unless it is asked for with ``-m``."""
+    """Bring the longest forward; leave out what is off by default unless ``-m`` asks for it."""
+    rank = {name: at for at, name in enumerate(FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
     if config.option.markexpr:
         return
     for item in items:
