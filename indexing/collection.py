@@ -41,7 +41,7 @@ from indexing.collection_view import CollectionView
 from indexing.dense_encoder import DenseTextEncoder
 from indexing.dense_flat import MAX_DENSE_WIDTH
 from indexing.filters_fields import FieldValues
-from indexing.live_checks import file_digest, note_store, read_collection, require_store, sync
+from indexing.live_checks import note_store, read_collection, require_store
 from indexing.live_lock import LOCK_NAME, locked
 from indexing.live_rows import Widths
 from indexing.live_store import STORE_NAME, create_store
@@ -49,8 +49,10 @@ from indexing.storage import QUERY_ENCODER_FOLDER, layout_class
 from lsr.core.artifact import (
     MANIFEST_NAME,
     ArtifactWriter,
+    file_digest,
     replace_folder,
     storage_errors,
+    sync,
 )
 from lsr.core.config import config_hash
 from lsr.core.errors import ArgumentError, ArtifactExistsError, LsrError, StorageError

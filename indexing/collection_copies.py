@@ -29,7 +29,6 @@ from indexing.live_checks import (
     note_store,
     read_collection,
     stamps_of,
-    sync,
 )
 from indexing.live_lock import locked
 from indexing.live_rows import SegmentRow, Widths
@@ -41,6 +40,7 @@ from lsr.core.artifact import (
     read_manifest,
     replace_folder,
     storage_errors,
+    sync,
     verify_artifact,
     write_artifact,
 )

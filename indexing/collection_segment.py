@@ -36,13 +36,14 @@ from indexing.filtered import Passing, PassingRows, search_passing
 from indexing.filters import NO_FILTER, all_rows, clear_rows, contains, count_rows
 from indexing.filters_columns import ColumnBuilder, Columns
 from indexing.filters_language import Test
-from indexing.live_checks import check_stamps, file_digest, stamps_of
+from indexing.live_checks import check_stamps, stamps_of
 from indexing.live_rows import SegmentRow, Widths
 from indexing.source import MatrixSource
 from indexing.storage import layout_class
 from lsr.core.artifact import (
     MANIFEST_NAME,
     check_artifact,
+    file_digest,
     open_array,
     read_manifest,
     storage_errors,

@@ -14,9 +14,7 @@ What no stamp can see is decay of the medium itself; ``lsr index verify`` reads 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from indexing.live_rows import Widths
 from indexing.live_store import STORE_NAME, LiveStore
 from lsr.core.artifact import (
     MANIFEST_NAME,
+    file_digest,
     read_manifest,
     verify_artifact,
     write_text_atomic,
@@ -40,35 +39,14 @@ __all__ = [
     "check_log",
     "check_stamps",
     "check_store",
-    "file_digest",
     "note_store",
     "read_collection",
     "require_store",
     "stamps_of",
-    "sync",
 ]
 
 STAMP_NAME = "store.stamp.json"
-_CHUNK = 1 << 20
 _LOG_MAGIC = (0x377F0682, 0x377F0683)
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Make a file, or the entries of a folder, durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _stamp(path: Path) -> list[int]:

@@ -20,9 +20,8 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
-from indexing.live_checks import sync
 from indexing.live_lock import locked
-from lsr.core.artifact import MANIFEST_NAME, storage_errors
+from lsr.core.artifact import MANIFEST_NAME, storage_errors, sync
 from lsr.core.errors import RequestError, SnapshotNotFoundError, near_names
 
 __all__ = ["NAME_PATTERN", "DataFolder", "check_name"]

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from indexing.live_checks import sync
-from lsr.core.artifact import storage_errors
+from lsr.core.artifact import storage_errors, sync
 from serving.importing import Line, LineProblem
 from serving.schemas_writing import DocumentIn
 

@@ -35,10 +35,12 @@ __all__ = [
     "MANIFEST_NAME",
     "ArtifactWriter",
     "check_artifact",
+    "file_digest",
     "open_array",
     "read_manifest",
     "replace_folder",
     "storage_errors",
+    "sync",
     "verify_artifact",
     "write_artifact",
     "write_bytes_atomic",
@@ -46,7 +48,6 @@ __all__ = [
 ]
 
 MANIFEST_NAME = "manifest.json"
-_CHUNK = 1 << 22
 
 
 @contextmanager
@@ -65,7 +66,8 @@ def storage_errors(path: Path, what: str) -> Iterator[None]:
         ) from error
 
 
-def _fsync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make a file, or the entries of a folder, durable."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -73,12 +75,10 @@ def _fsync(path: Path) -> None:
         os.close(handle)
 
 
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     with open(path, "rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class ArtifactWriter:
@@ -129,15 +129,15 @@ class ArtifactWriter:
                 header = np.load(file, mmap_mode="r", allow_pickle=False)
                 dtype, shape = header.dtype.str, tuple(int(n) for n in header.shape)
             files[name] = FileEntry(
-                bytes=file.stat().st_size, sha256=_digest(file), dtype=dtype, shape=shape
+                bytes=file.stat().st_size, sha256=file_digest(file), dtype=dtype, shape=shape
             )
-            _fsync(file)
+            sync(file)
         written = manifest.model_copy(update={"files": files})
         target = self.path / MANIFEST_NAME
         target.write_text(written.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        _fsync(target)
+        sync(target)
         for folder in (self.path, *(p for p in self.path.rglob("*") if p.is_dir())):
-            _fsync(folder)
+            sync(folder)
         return written
 
 
@@ -195,7 +195,7 @@ def replace_folder(source: Path, target: Path) -> None:
         aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.old")
         target.rename(aside)
     source.rename(target)
-    _fsync(target.parent)
+    sync(target.parent)
     if aside is not None:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -212,9 +212,9 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.write_bytes(content)
-            _fsync(temporary)
+            sync(temporary)
             temporary.replace(path)
-            _fsync(path.parent)
+            sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -296,7 +296,7 @@ def verify_artifact(path: Path, manifest: Manifest) -> list[str]:
             problems.append(f"{name}: missing")
         elif file.stat().st_size != entry.bytes:
             problems.append(f"{name}: {file.stat().st_size} bytes, expected {entry.bytes}")
-        elif _digest(file) != entry.sha256:
+        elif file_digest(file) != entry.sha256:
             problems.append(f"{name}: checksum differs")
     return problems
 

@@ -24,7 +24,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lsr.core.artifact import ArtifactWriter, replace_folder, storage_errors, write_text_atomic
+from lsr.core.artifact import (
+    ArtifactWriter,
+    replace_folder,
+    storage_errors,
+    sync,
+    write_text_atomic,
+)
 from lsr.core.errors import ArtifactCorruptedError, ArtifactError, DataError
 from lsr.core.records import Document
 from lsr.core.sparse import SparseMatrix
@@ -143,8 +149,8 @@ class WorkFolder:
             name = write_shard(ArtifactWriter(temporary), number, matrix, doc_ids, origins)
             (temporary / name / _RECORD).write_text(json.dumps(asdict(record)), encoding="utf-8")
             for file in (temporary / name).iterdir():
-                _fsync(file)
-            _fsync(temporary / name)
+                sync(file)
+            sync(temporary / name)
             replace_folder(temporary / name, self.path / name)
             temporary.rmdir()
 
@@ -227,11 +233,3 @@ def _alone(path: Path) -> Iterator[None]:
                 f"Another process is encoding into {path}.", hint="Wait for it, or stop it."
             ) from None
         yield
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
