@@ -14,15 +14,18 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from eval.results import Efficiency, Truncation
 from eval.runs import RunTable
-from lsr.core.artifact import check_artifact, read_manifest, write_artifact
+from lsr.core.artifact import check_artifact, open_array, read_manifest, write_artifact
 from lsr.core.manifest import Manifest
 from lsr.core.records import Document, Query
+from lsr.core.strings import StringTable
 
 __all__ = ["RUN_FORMAT", "Cache", "Ran", "content_hash", "folder_hash", "run_hash", "texts_hash"]
 
-RUN_FORMAT = 2
+RUN_FORMAT = 3
 
 
 class Ran(NamedTuple):
@@ -123,8 +126,17 @@ class Cache:
             return None
         manifest = read_manifest(path, kind="run", format_version=RUN_FORMAT)
         check_artifact(path, manifest)
+        query_ids = list(StringTable.open(path, "query_ids", manifest))
+        ends = open_array(path, "ends", manifest).tolist()
+        rows, scores = (open_array(path, name, manifest) for name in ("rows", "scores"))
+        parts = list(zip(query_ids, [0, *ends], ends, strict=False))
+        run = RunTable(
+            list(StringTable.open(path, "doc_ids", manifest)),
+            {query_id: rows[start:end] for query_id, start, end in parts},
+            {query_id: scores[start:end] for query_id, start, end in parts},
+        )
         return Ran(
-            RunTable.load(path / "run.trec.gz"),
+            run,
             Efficiency.model_validate(manifest.details["efficiency"]),
             Truncation.model_validate(manifest.details["truncation"]),
             tuple(manifest.details["notes"]),
@@ -144,4 +156,11 @@ class Cache:
             },
         )
         with write_artifact(self.folder("runs", key), manifest, overwrite=True) as writer:
-            ran.run.save(writer.path / "run.trec.gz")
+            # As arrays: a million lines of text would take longer to read than to find again.
+            run = ran.run
+            found = [run.rows(query_id) for query_id in run.query_ids]
+            StringTable.from_strings(list(run.doc_ids)).write(writer, "doc_ids")
+            StringTable.from_strings(run.query_ids).write(writer, "query_ids")
+            writer.array("ends", np.cumsum([len(rows) for rows, _ in found], dtype=np.int64))
+            for name, at in (("rows", 0), ("scores", 1)):
+                writer.array(name, np.concatenate([pair[at] for pair in found]))

@@ -37,7 +37,8 @@ def test_a_folders_hash_is_over_names_and_bytes(tmp_path: Path) -> None:
 
 
 def _ran() -> Ran:
-    run = RunTable.from_scored([ScoredDoc("q", "d", 1 / 3), ScoredDoc("q", "e", 0.25)])
+    lines = [ScoredDoc("q", "d", 1 / 3), ScoredDoc("q", "e", 0.25), ScoredDoc("r", "é", 0.1)]
+    run = RunTable.from_scored(lines)
     return Ran(run, Efficiency(build_s=1.5), Truncation(query_tokens=64), ("a note",))
 
 
@@ -55,7 +56,7 @@ def test_a_run_comes_back_whole(tmp_path: Path) -> None:
 def test_a_damaged_run_is_an_error_and_not_a_result(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     cache.save_run("k", _ran(), {})
-    file = tmp_path / "cache" / "runs" / "k" / "run.trec.gz"
+    file = tmp_path / "cache" / "runs" / "k" / "scores.npy"
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(ArtifactCorruptedError):
         cache.load_run("k")
