@@ -150,7 +150,8 @@ class LiveStore:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        # A damaged schema stands in SQLite's message, which Python then cannot decode.
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise ArtifactCorruptedError(
                 f"{self.path} cannot be read: {error}.",
                 hint="Check it with lsr index verify; restore it with lsr index restore.",

@@ -248,7 +248,9 @@ def process(data: Path, encoder_path: Path) -> Iterator[tuple[Any, httpx.Client]
             told: list[str] = []
             while not told or told[-1].strip() != "}":
                 told.append(running.stdout.readline())
-            with httpx.Client(base_url=json.loads("".join(told))["url"]) as client:
+            url = json.loads("".join(told))["url"]
+            # Patient: the machine may be busy with other things.
+            with httpx.Client(base_url=url, timeout=60) as client:
                 yield running, client
         finally:
             running.kill()
