@@ -35,6 +35,7 @@ from eval.workbench import BenchOptions, Workbench, resolve_model
 from lsr.core.errors import (
     ArgumentError,
     DatasetNotFoundError,
+    DownloadError,
     EncoderNotFoundError,
     MissingDependencyError,
 )
@@ -43,7 +44,7 @@ __all__ = ["ABSENT", "Runner", "Skipped", "run_suite"]
 
 logger = logging.getLogger(__name__)
 
-ABSENT = (DatasetNotFoundError, EncoderNotFoundError, MissingDependencyError)
+ABSENT = (DatasetNotFoundError, DownloadError, EncoderNotFoundError, MissingDependencyError)
 """What a machine may lack; anything else that a system raises is an error."""
 
 
@@ -268,16 +269,23 @@ def run_suite(
     results: list[Results] = []
     skipped: list[Skipped] = []
     for collection in (c for c in runner.suite.collections if not c.hidden):
+        unreachable = ""
         for system in runner.suite.systems:
             if system.hidden or (
                 wanted is not None and (collection.name, system.name) not in wanted
             ):
+                continue
+            if unreachable:
+                skipped.append(Skipped(system.name, collection.name, unreachable))
                 continue
             try:
                 result = runner.result(collection.name, system.name)
             except ABSENT as error:
                 skipped.append(Skipped(system.name, collection.name, str(error)))
                 logger.info("Skipped %s on %s: %s", system.name, collection.name, error.message)
+                if isinstance(error, DownloadError):
+                    # Asking again for every system would wait for the network every time.
+                    unreachable = str(error)
                 continue
             results.append(result)
     return results, skipped

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lsr.core.errors import DataError, DatasetNotFoundError, MissingDependencyError, near_names
+from lsr.core.errors import (
+    DataError,
+    DatasetNotFoundError,
+    DownloadError,
+    MissingDependencyError,
+    near_names,
+)
 from lsr.core.records import Document, Qrel, Query
 from lsr.data.base import ALL_QUERIES, Dataset
 
@@ -127,7 +133,7 @@ class IrdsDataset(Dataset):
         try:
             yield from read()
         except (OSError, RuntimeError) as error:
-            raise DataError(
+            raise DownloadError(
                 f"ir_datasets could not give the {what} of {self.name!r}: {error}",
                 hint="It needs the network on first use; see its message above.",
             ) from error

@@ -10,7 +10,7 @@ from eval import searching, workbench
 from eval.running import Runner, run_suite
 from eval.suite import Suite
 from eval.workbench import BenchOptions, Workbench, resolve_model
-from lsr.core.errors import ArgumentError
+from lsr.core.errors import ArgumentError, DownloadError
 from tests.helpers.evaluation import write_beir
 
 pytest.importorskip("ir_measures")
@@ -234,3 +234,26 @@ def test_embeddings_are_kept_and_go_on_after_an_interruption(
     again = _runner(tmp_path, dense, fresh=True).result("one", "dense")
     assert calls == [5, 0, 1, 4]
     assert again.measures == found.measures
+
+
+def test_a_collection_that_cannot_be_fetched_is_skipped_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+
+    def unreachable(self: Workbench) -> str:
+        tries.append(self.collection.name)
+        raise DownloadError("no network")
+
+    hashed = Workbench.documents_hash.func
+    monkeypatch.setattr(
+        Workbench,
+        "documents_hash",
+        property(lambda b: unreachable(b) if b.collection.name == "one" else hashed(b)),
+    )
+    other = {**LEXICAL, "name": "again"}
+    results, skipped = run_suite(_runner(tmp_path, [LEXICAL, other]))
+    assert [(s.collection, s.system) for s in skipped] == [("one", "lexical"), ("one", "again")]
+    assert {s.reason for s in skipped} == {"no network"}
+    assert tries == ["one"]
+    assert [(r.dataset, r.system) for r in results] == [("two", "lexical"), ("two", "again")]

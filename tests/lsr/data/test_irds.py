@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lsr.core.errors import DataError, DatasetNotFoundError, MissingDependencyError
+from lsr.core.errors import DatasetNotFoundError, DownloadError, MissingDependencyError
 from lsr.core.records import Document, Qrel, Query
 from lsr.data import irds
 from lsr.data.irds import IrdsDataset, is_irds_id
@@ -111,10 +111,11 @@ def test_unknown_ids_have_near_names(package: dict[str, Source]) -> None:
         IrdsDataset("set/tests")
 
 
-def test_a_failed_download_is_a_data_error(package: dict[str, Source]) -> None:
+def test_a_failed_download_says_so(package: dict[str, Source]) -> None:
     documents = IrdsDataset("broken").documents()
     assert next(documents).doc_id == "d1"
-    with pytest.raises(DataError, match="could not give the documents of 'broken': Max retries"):
+    message = "could not give the documents of 'broken': Max retries"
+    with pytest.raises(DownloadError, match=message):
         next(documents)
 
 
