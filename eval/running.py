@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from eval.cache import RUN_FORMAT, Ran, content_hash, run_hash
 from eval.evaluate import drops_self, evaluate_run
 from eval.fusion import best_weight, convex_combination, reciprocal_rank_fusion, weight_scores
 from eval.measures import parse_measures, score_queries, summarise
-from eval.results import Results
+from eval.results import Efficiency, Results
 from eval.runs import RunTable
 from eval.suite import Suite
 from eval.systems import (
@@ -141,7 +141,8 @@ class Runner:
             return _stored(bench, system)
         if isinstance(system, RrfSystem):
             runs = [self.ran(name, part).run for part in system.of]
-            return Ran(reciprocal_rank_fusion(runs, k=system.k, depth=bench.collection.k))
+            fused = reciprocal_rank_fusion(runs, k=system.k, depth=bench.collection.k)
+            return Ran(fused, self._cost_of_parts(name, system.of))
         if isinstance(system, ConvexSystem):
             return self._convex(bench, system)
         if isinstance(system, RerankSystem):
@@ -208,7 +209,17 @@ class Runner:
             weight = best_weight([self._weight_scores(system, other) for other in others])
             notes = (f"weight of {system.of[0]} {weight:g}, tuned on {', '.join(others)}",)
         runs = [self.ran(name, part).run for part in system.of]
-        return Ran(convex_combination(runs, [weight, 1 - weight], depth=depth), notes=notes)
+        fused = convex_combination(runs, [weight, 1 - weight], depth=depth)
+        return Ran(fused, self._cost_of_parts(name, system.of), notes=notes)
+
+    def _cost_of_parts(self, collection: str, parts: Sequence[str]) -> Efficiency:
+        """Return what a fusion keeps on disk: all that its parts keep."""
+        known = {
+            f"{part} {name}": count
+            for part in parts
+            for name, count in (self.ran(collection, part).efficiency.index_bytes or {}).items()
+        }
+        return Efficiency(index_bytes=known or None)
 
     def _weight_scores(self, system: ConvexSystem, collection: str) -> list[float]:
         """Return what each weight scores on a collection; every hybrid asks for it many times."""
