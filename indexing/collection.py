@@ -31,7 +31,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
-from indexing.collection_batches import Batch, CheckedRow, checked_rows, values_of
+from indexing.collection_batches import Batch, CheckedRow, DenseVectors, checked_rows, values_of
 from indexing.collection_config import CollectionConfig
 from indexing.collection_follower import DENSE_ENCODER_FOLDER, SEGMENTS_FOLDER
 from indexing.collection_head import HeadRow
@@ -58,7 +58,7 @@ from lsr.core.config import config_hash
 from lsr.core.errors import ArgumentError, ArtifactExistsError, LsrError, StorageError
 from lsr.core.manifest import Manifest
 from lsr.core.records import Document
-from lsr.core.sparse import Float32Array, SparseMatrix, SparseVector
+from lsr.core.sparse import SparseMatrix, SparseVector
 from lsr.core.vocabulary import Vocabulary
 
 __all__ = ["COLLECTION_FORMAT", "Batch", "Collection", "UpsertResult"]
@@ -228,7 +228,7 @@ class Collection(CollectionKeeper):
         vectors: SparseMatrix | Sequence[SparseVector],
         *,
         origins: Sequence[bytes] | None = None,
-        dense: Float32Array | Sequence[Float32Array] | None = None,
+        dense: DenseVectors | None = None,
     ) -> UpsertResult:
         """Add documents, or replace those of the same id: all of them, durably, or none.
 

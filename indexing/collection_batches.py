@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from indexing.collection_head import HeadRow
 from indexing.dense_flat import check_dense
@@ -13,7 +13,10 @@ from lsr.core.errors import DataError
 from lsr.core.records import Document
 from lsr.core.sparse import Float32Array, SparseMatrix, SparseVector
 
-__all__ = ["Batch", "CheckedRow", "checked_rows", "values_of"]
+__all__ = ["Batch", "CheckedRow", "DenseVectors", "checked_rows", "values_of"]
+
+
+DenseVectors: TypeAlias = Float32Array | Sequence[Float32Array | Sequence[float]]
 
 
 class Batch(NamedTuple):
@@ -25,14 +28,14 @@ class Batch(NamedTuple):
     vectors : SparseMatrix or sequence of SparseVector
     origins : sequence of bytes, optional
         Where they were kept, packed (`lsr.core.origins`); empty where one document has none.
-    dense : float32, shape (n, width), or sequence of such rows, optional
+    dense : float32, shape (n, width), or a sequence of rows of numbers, optional
         For a collection with a dense half.
     """
 
     documents: Sequence[Document]
     vectors: SparseMatrix | Sequence[SparseVector]
     origins: Sequence[bytes] | None = None
-    dense: Float32Array | Sequence[Float32Array] | None = None
+    dense: DenseVectors | None = None
 
 
 class CheckedRow(NamedTuple):
@@ -80,7 +83,7 @@ def checked_rows(batch: Batch, widths: Widths) -> list[CheckedRow]:
 
 
 def _checked_dense(
-    dense: Float32Array | Sequence[Float32Array] | None,
+    dense: DenseVectors | None,
     documents: Sequence[Document],
     widths: Widths,
 ) -> Float32Array | None:

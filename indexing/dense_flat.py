@@ -139,20 +139,21 @@ def check_dense(vectors: Any, width: int, names: Sequence[str]) -> Float32Array:
     if len(vectors) != len(names):
         raise DataError(f"{len(names)} documents but {len(vectors)} dense vectors.")
     for name, vector in zip(names, vectors, strict=True):
-        row = np.asarray(vector, dtype=np.float32)
+        row = np.asarray(vector, dtype=np.float64)
         if row.shape != (width,):
             seen = f"{len(row)} numbers" if row.ndim == 1 else f"shape {row.shape}"
             raise DataError(
                 f"The dense vector of {name!r} has {seen}, here it takes {width}.",
                 hint="Encode it with the model that the dense half was made for.",
             )
-        # In float64: the square of a float32 may leave its range.
-        norm = float(np.linalg.norm(row.astype(np.float64)))
+        # Before the cast to float32, whose range a value or its square may leave.
+        with np.errstate(over="ignore", invalid="ignore"):
+            norm = float(np.linalg.norm(row))
         if not norm <= _LARGEST_NORM:
             raise DataError(
                 f"The dense vector of {name!r} has a norm of {norm:g}: its values must be finite, "
                 f"its norm at most {_LARGEST_NORM:g}.",
                 hint="Look at what made it; normalised vectors have a norm of 1.",
             )
-        rows.append(row)
+        rows.append(row.astype(np.float32))
     return np.stack(rows) if rows else np.empty((0, width), np.float32)

@@ -21,8 +21,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import numpy as np
-
 from indexing.collection import Batch, UpsertResult
 from lsr.core.errors import (
     ArgumentError,
@@ -271,16 +269,15 @@ class Writer:
         matrix = SparseMatrix.from_rows(rows, len(engine.vocabulary))
         return matrix, packed if positions else None
 
-    async def _dense_vectors(self, documents: Sequence[DocumentIn]) -> list[Float32Array] | None:
+    async def _dense_vectors(
+        self, documents: Sequence[DocumentIn]
+    ) -> list[Float32Array | Sequence[float]] | None:
         """Return the dense vectors that the documents bring, and the bi-encoder's for the others.
 
         None where there are none: whether that fits, the collection says.
         """
         half, encoder = self._source.dense, self._engine.dense_encoder
-        found = [
-            None if d.dense_vector is None else np.array(d.dense_vector, dtype=np.float32)
-            for d in documents
-        ]
+        found: list[Float32Array | Sequence[float] | None] = [d.dense_vector for d in documents]
         missing = [at for at, vector in enumerate(found) if vector is None]
         if half is None:
             if len(missing) < len(found):

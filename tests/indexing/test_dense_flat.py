@@ -48,6 +48,7 @@ def test_vectors_that_are_refused() -> None:
         ([[1.0, 2.0], [np.nan, 0.0]], "'b' has a norm of nan"),
         ([[np.inf, 2.0], [1.0, 0.0]], "'a' has a norm of inf"),
         ([[1.0, 2.0], [1e30, 0.0]], "at most 1e\\+18"),
+        ([[1.0, 2.0], [1e300, 0.0]], "norm of inf"),
         ([[1.0, 2.0]], "2 documents but 1 dense"),
     ]
     for vectors, message in cases:
