@@ -27,6 +27,7 @@ from indexing.dense_encoder import DenseEncoder
 from indexing.threads import resolve_threads
 from lsr.core import console
 from lsr.core.errors import EncoderError
+from lsr.core.manifest import describe_machine
 from lsr.core.records import ScoredDoc
 from lsr.core.sparse import SparseMatrix, vstack
 from lsr.data.interchange import impact_matrix
@@ -66,7 +67,13 @@ def search_sparse(bench: Workbench, system: SparseSystem) -> Ran:
             known=efficiency,
             n_threads=options.n_threads,
         )
-    return Ran(run, efficiency, truncation_of(target.encoder))
+    made = vectors.manifest.machine.processor
+    elsewhere = (
+        ()
+        if made == describe_machine().processor
+        else (f"documents encoded on another machine ({made})",)
+    )
+    return Ran(run, efficiency, truncation_of(target.encoder), elsewhere)
 
 
 def search_dense(bench: Workbench, system: DenseSystem) -> Ran:
