@@ -105,7 +105,7 @@ function clear() {
 function render(answer, roundTrip) {
   clear();
   const info = indexInfo();
-  terms.render(answer.query.terms);
+  terms.render(answer.query.terms, state.request.body.query);
   state.best = answer.hits[0]?.score ?? 1;
   append(answer.hits);
   const count = answer.hits.length;

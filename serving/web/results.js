@@ -3,6 +3,7 @@
 import { ask, indexPath } from "./api.js";
 import { copy, el, number } from "./dom.js";
 import { bar, marked, passage } from "./text.js";
+import { isPiece, joined, wholeWord } from "./words.js";
 
 const PASSAGE = 340;
 const BARS = 6;
@@ -15,7 +16,7 @@ export function resultItem(hit, { index, best, onEncode }) {
   const document_ = hit.document ?? {};
   const explanation = hit.explanation ?? [];
   const byToken = new Map(explanation.map((term) => [term.token, term]));
-  const labels = surfaceForms(hit);
+  const lines = barsOf(explanation, surfaceForms(hit));
   const titleId = `hit-${hit.rank}`;
 
   const toggle = el(
@@ -57,14 +58,17 @@ export function resultItem(hit, { index, best, onEncode }) {
       ...(to < points.length ? [" …"] : []),
     );
     text.hidden = points.length === 0;
-    const shown = open ? explanation : explanation.slice(0, BARS);
-    const largest = explanation[0]?.contribution ?? 1;
+    const shown = open ? lines : lines.slice(0, BARS);
+    const largest = lines[0]?.contribution ?? 1;
     bars.replaceChildren(
-      ...shown.map((term) => bar(labels.get(term.token) ?? term.token, term.contribution, largest, {
-        added: isAdded(term), title: barTitle(term, origins.get(term.token)),
-      })).map((line, at) => showingOrigin(line, shown[at].token, item)),
-      ...(shown.length < explanation.length
-        ? [el("li", { class: "rest" }, `and ${explanation.length - shown.length} more`)] : []),
+      ...shown.map(({ label, terms, contribution }) => showingOrigin(
+        bar(label, contribution, largest, {
+          added: terms.every(isAdded),
+          title: terms.map((term) => barTitle(term, origins.get(term.token))).join("\n"),
+        }), terms.map((term) => term.token), item,
+      )),
+      ...(shown.length < lines.length
+        ? [el("li", { class: "rest" }, `and ${lines.length - shown.length} more`)] : []),
     );
     more.hidden = !open;
     if (open && !more.hasChildNodes()) more.append(...detail(hit, { index, onEncode, explanation }));
@@ -98,7 +102,10 @@ function pieces(hit, field, byToken) {
     piece.terms.push({ contribution: 0, ...byToken.get(span.token), token: span.token });
     found.set(key, piece);
   }
-  return [...found.values()].map((piece) => ({ ...piece, token: piece.terms[0].token }));
+  const marks = [...found.values()].map((piece) => ({ ...piece, token: piece.terms[0].token }));
+  return joined(marks).map(({ start, end, spans }) => ({
+    start, end, token: spans[0].token, terms: spans.flatMap((span) => span.terms),
+  }));
 }
 
 /** A piece is marked as original where it shows one of its terms and the query has it. */
@@ -116,15 +123,16 @@ function markNode(terms, words) {
 function originWords(hit) {
   return new Map((hit.highlights ?? []).filter((span) => span.origin).map((span) => [
     span.token,
-    Array.from(hit.document?.[span.field] ?? "").slice(span.start, span.end).join(""),
+    wholeWord(Array.from(hit.document?.[span.field] ?? ""), span.start, span.end),
   ]));
 }
 
-/** Let a term's bar show, while it is pointed at or focused, which words it comes from. */
-function showingOrigin(line, token, item) {
+/** Let the bar of some terms show, while it is pointed at, which words they come from. */
+function showingOrigin(line, tokens, item) {
   const toggle = (on) => {
     for (const mark of item.querySelectorAll("mark[data-terms]")) {
-      mark.classList.toggle("from", on && JSON.parse(mark.dataset.terms).includes(token));
+      const given = JSON.parse(mark.dataset.terms);
+      mark.classList.toggle("from", on && tokens.some((token) => given.includes(token)));
     }
   };
   line.addEventListener("pointerenter", () => toggle(true));
@@ -141,19 +149,43 @@ function barTitle(term, origin) {
     + (origin ? `; it comes from “${origin}”` : "");
 }
 
-/** Map tokens to the word that the document shows for them most often. */
+/**
+ * Map tokens to how the document shows them most often: a word, and the tokens that together are it.
+ */
 function surfaceForms(hit) {
   const counts = new Map();
-  for (const span of hit.highlights ?? []) {
-    if (span.origin) continue;
-    const points = Array.from(hit.document?.[span.field] ?? "");
-    const word = points.slice(span.start, span.end).join("").toLowerCase();
-    const words = counts.get(span.token) ?? new Map();
-    words.set(word, (words.get(word) ?? 0) + 1);
-    counts.set(span.token, words);
+  for (const field of ["title", "text"]) {
+    const points = Array.from(hit.document?.[field] ?? "");
+    const shown = (hit.highlights ?? []).filter((span) => span.field === field && !span.origin);
+    for (const { start, end, spans } of joined(shown)) {
+      const tokens = spans.map((span) => span.token);
+      const word = tokens.some(isPiece)
+        ? wholeWord(points, start, end) : points.slice(start, end).join("");
+      const form = { word: word.toLowerCase(), tokens };
+      for (const token of tokens) {
+        const forms = counts.get(token) ?? new Map();
+        const key = `${form.word} ${tokens.join(" ")}`;
+        forms.set(key, { ...form, count: (forms.get(key)?.count ?? 0) + 1 });
+        counts.set(token, forms);
+      }
+    }
   }
-  const most = (words) => [...words].sort((a, b) => b[1] - a[1])[0][0];
-  return new Map([...counts].map(([token, words]) => [token, most(words)]));
+  const most = (forms) => [...forms.values()].sort((a, b) => b.count - a.count)[0];
+  return new Map([...counts].map(([token, forms]) => [token, most(forms)]));
+}
+
+/** Return what the bars show, largest first: terms, those of one word's pieces together. */
+function barsOf(explanation, forms) {
+  const byLabel = new Map();
+  for (const term of explanation) {
+    const form = forms.get(term.token);
+    const key = form && form.tokens.length > 1 ? form.tokens.join(" ") : term.token;
+    const line = byLabel.get(key) ?? { label: form?.word ?? term.token, terms: [], contribution: 0 };
+    line.terms.push(term);
+    line.contribution += term.contribution;
+    byLabel.set(key, line);
+  }
+  return [...byLabel.values()].sort((a, b) => b.contribution - a.contribution);
 }
 
 function idLine(hit) {

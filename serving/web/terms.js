@@ -1,8 +1,11 @@
-// The query as the index sees it: a chip for every term, to weigh up, weigh down or leave out.
+// The query as the index sees it: a chip for every word and every added term, to weigh up, weigh
+// down or leave out.
 
 import { $, el } from "./dom.js";
+import { byWord } from "./words.js";
 
 const STEPS = [0.25, 0.5, 1, 2, 4];
+const weightOf = (terms) => terms.reduce((sum, term) => sum + term.weight, 0);
 
 /** Connect the chips; `search` runs the edited query, `encode` turns a word into terms. */
 export function setUpTerms({ search, encode }) {
@@ -25,59 +28,69 @@ export function setUpTerms({ search, encode }) {
     search();
   }
 
-  function chip({ token, weight, in_query }, largest) {
-    const factor = boost.get(token) ?? 1;
-    const off = dropped.has(token);
+  function chip({ label, terms }, largest) {
+    const [first] = terms;
+    const factor = boost.get(first.token) ?? 1;
+    const off = terms.every(({ token }) => dropped.has(token));
+    const weight = weightOf(terms);
+    const inQuery = terms.some((term) => term.in_query !== false);
+    const pieces = terms.length > 1
+      ? ` (${terms.map((term) => `${term.token} ${term.weight.toFixed(2)}`).join(", ")})` : "";
     const name = el(
       "button", {
-        type: "button", class: "name", "aria-expanded": String(open === token),
+        type: "button", class: "name", "aria-expanded": String(open === first.token),
         title: off ? "Left out"
-          : `Weight ${weight.toFixed(3)}${in_query === false ? ", added by the encoder" : ""}`,
+          : `Weight ${weight.toFixed(3)}${pieces}${inQuery ? "" : ", added by the encoder"}`,
         onclick: () => {
-          open = open === token ? null : token;
+          open = open === first.token ? null : first.token;
           draw();
           $("chips").querySelector(`[aria-expanded="true"]`)?.focus();
         },
       },
-      el("span", {}, token), el("small", {}, off ? "off" : weight.toFixed(2)),
+      el("span", {}, label), el("small", {}, off ? "off" : weight.toFixed(2)),
     );
-    const kind = in_query === false ? "added" : "original";
-    const level = el("span", { class: `level ${kind}`, "aria-hidden": "true" });
+    const level = el(
+      "span", { class: `level ${inQuery ? "original" : "added"}`, "aria-hidden": "true" },
+    );
     level.style.inlineSize = off ? "0" : `${Math.min(100, (100 * weight) / largest)}%`;
-    const made = el(
-      "li", { class: `chip${off ? " off" : ""}${added.has(token) ? " mine" : ""}` }, name, level,
-    );
-    if (open === token) made.append(...controls(token, weight, factor, off));
+    const mine = terms.some(({ token }) => added.has(token));
+    const made = el("li", { class: `chip${off ? " off" : ""}${mine ? " mine" : ""}` }, name, level);
+    if (open === first.token) made.append(...controls(label, terms, factor, { off, mine }));
     return made;
   }
 
-  function controls(token, weight, factor, off) {
+  /** Return the buttons of a chip: what they change, they change for all pieces of the word. */
+  function controls(word, terms, factor, { off, mine }) {
     const button = (label, text, action, disabled = false) => el("button", {
-      type: "button", class: "step", "aria-label": `${label} ${token}`, title: label, disabled,
-      onclick: () => change(action),
+      type: "button", class: "step", "aria-label": `${label} ${word}`, title: label, disabled,
+      onclick: () => change(() => terms.forEach(action)),
     }, text);
     const at = STEPS.indexOf(factor);
-    const set = (value) => () => (value === 1 ? boost.delete(token) : boost.set(token, value));
-    if (off) return [button("Take back", "+", () => dropped.delete(token))];
+    const set = (value) => ({ token }) =>
+      (value === 1 ? boost.delete(token) : boost.set(token, value));
+    if (off) return [button("Take back", "+", ({ token }) => dropped.delete(token))];
     return [
-      button("Weigh down", "−", set(STEPS[at - 1]), at === 0 || added.has(token)),
+      button("Weigh down", "−", set(STEPS[at - 1]), at === 0 || mine),
       el("span", { class: "factor" }, `×${factor}`),
-      button("Weigh up", "+", set(STEPS[at + 1]), at === STEPS.length - 1 || added.has(token)),
-      button("Leave out", "✕", () => {
+      button("Weigh up", "+", set(STEPS[at + 1]), at === STEPS.length - 1 || mine),
+      button("Leave out", "✕", ({ token, weight }) => {
         if (!added.delete(token)) dropped.set(token, weight);
         boost.delete(token);
       }),
     ];
   }
 
-  let current = [];
+  let current = [], query = "";
 
   function draw() {
     const shown = [...current];
     for (const [token, weight] of dropped) shown.push({ token, weight });
-    const largest = Math.max(...shown.map((term) => term.weight), 1e-9);
+    const off = ({ terms }) => Number(terms.every(({ token }) => dropped.has(token)));
+    const words = byWord(shown, query)
+      .sort((a, b) => off(a) - off(b) || weightOf(b.terms) - weightOf(a.terms));
+    const largest = Math.max(...words.map(({ terms }) => weightOf(terms)), 1e-9);
     $("chips").replaceChildren(
-      ...shown.map((term) => chip(term, largest)), adder(),
+      ...words.map((word) => chip(word, largest)), adder(),
       ...(edit() ? [el("li", {}, el("button", {
         type: "button", class: "link", onclick: () => change(reset),
       }, "Undo edits"))] : []),
@@ -114,8 +127,8 @@ export function setUpTerms({ search, encode }) {
   return {
     edit,
     reset,
-    render(terms) {
-      current = terms;
+    render(terms, text) {
+      [current, query] = [terms, text];
       draw();
     },
   };

@@ -18,8 +18,11 @@ from indexing.build import build_index
 from indexing.collection import Collection
 from indexing.dense_folder import add_dense
 from indexing.storage import IndexFolder
+from lsr.core.records import Document
+from lsr.encoders.base import Encoder
 from lsr.encoders.encode import EncodeConfig, encode_collection
 from lsr.encoders.lexical import LexicalEncoder
+from lsr.encoders.loading import load_encoder
 from serving import server
 from serving.app import create_app
 from serving.client import Client
@@ -309,7 +312,7 @@ def test_a_link_brings_everything_back(page: Any) -> None:
 
 
 def test_parameters_and_comparison_where_the_layout_has_them(page: Any) -> None:
-    assert not page.is_visible("#tuning")
+    assert page.is_hidden("#compare-field")
     page.select_option("#index", "pruned")
     search(page, "super new york")
     page.click("#tuning summary")
@@ -537,3 +540,34 @@ def test_the_api_documentation_lists_every_route(page: Any) -> None:
     calls = texts(page, ".call")
     assert "POST /v1/indexes/{name}/search" in [" ".join(c.split()) for c in calls]
     assert len(calls) == page.locator("#contents a").count() - 1
+
+
+def test_word_pieces_are_shown_as_words(browser: Any, tmp_path: Path) -> None:
+    pieces = load_encoder("lsr-mini")
+    assert isinstance(pieces, Encoder)
+    documents = [
+        Document("a", "The novels of Franz Kafka, and what Kafka's phonographs played."),
+        Document("b", "A phone book of Prague."),
+    ]
+    encode_collection(pieces, documents, tmp_path / "vectors")
+    build_index(tmp_path / "vectors", tmp_path / "index", corpus=documents).close()
+    settings = ServeSettings(access_log=False)
+    with Running(create_app(settings, [IndexSource("k", tmp_path / "index")])) as running:
+        made = browser.new_page(base_url=running.url)
+        made.goto("/")
+        made.wait_for_selector("#welcome:not([hidden])")
+        search(made, "Kafka phonographs Prague")
+        chips = [text.split("\n")[0] for text in texts(made, "#chips .chip .name")]
+        assert {"kafka", "phonographs", "prague"} <= set(chips)
+        assert not any("##" in chip for chip in chips if chip in ("kafka", "phonographs"))
+        assert {"Kafka", "phonographs"} <= set(texts(made, ".hit:first-child mark"))
+        bars = texts(made, ".hit:first-child .bars .token")
+        assert {"kafka", "phonographs"} <= set(bars)
+        # What a chip's buttons change, they change for all of its pieces.
+        made.locator("#chips .name", has_text="kafka").click()
+        made.get_by_label("Leave out kafka").click()
+        made.wait_for_selector("#chips .chip.off")
+        made.wait_for_function(
+            "() => ![...document.querySelectorAll('.hit mark')].some(m => m.innerText == 'Kafka')"
+        )
+        made.close()
