@@ -160,8 +160,11 @@ def texts(page: Any, selector: str) -> list[str]:
 def test_search_as_you_type(page: Any) -> None:
     assert "5 documents" in page.inner_text("#welcome")
     page.locator("#q").press_sequentially("super bowl")
-    page.wait_for_selector(".hit")
-    page.wait_for_function("() => document.querySelectorAll('.hit').length === 3")
+    # Not what the first letters found.
+    page.wait_for_function(
+        "() => document.querySelectorAll('.hit .passage mark.original').length >= 2"
+        " && document.querySelectorAll('.hit').length === 3"
+    )
     assert texts(page, ".title")[0] == "Super Bowl 50"
     assert page.inner_text("#status") == "3 best of 5 documents"
     assert "q=super+bowl" in page.url
