@@ -38,7 +38,9 @@ from lsr.core.manifest import Manifest
 from lsr.core.sparse import SparseMatrix, vstack
 from lsr.data.base import Dataset
 from lsr.data.interchange import impact_matrix
+from lsr.data.vectors import VectorCollection
 from lsr.encoders.base import Encoder, QueryEncoder
+from lsr.encoders.limits import text_limits
 
 __all__ = [
     "EvalConfig",
@@ -401,10 +403,18 @@ def drops_self(dataset: str, config: EvalConfig) -> bool:
     return "arguana" in dataset.lower() if config.drop_self is None else config.drop_self
 
 
-def truncation_of(encoder: QueryEncoder) -> Truncation:
-    """Return how long the texts are that an encoder reads; lexical ones read all."""
-    options = getattr(encoder, "options", None)
-    return Truncation(
-        query_tokens=getattr(options, "query_max_length", None),
-        document_tokens=getattr(options, "document_max_length", None),
-    )
+def truncation_of(encoder: QueryEncoder, vectors: VectorCollection | None = None) -> Truncation:
+    """Return how long the texts are that an encoder reads; lexical ones read all.
+
+    Parameters
+    ----------
+    encoder : QueryEncoder
+        One or both sides.
+    vectors : VectorCollection, optional
+        What the document side made, if `encoder` is the query side alone.
+    """
+    limits = text_limits(encoder)
+    documents = limits.document_tokens
+    if vectors is not None:
+        documents = vectors.manifest.details.get("document_tokens", documents)
+    return Truncation(query_tokens=limits.query_tokens, document_tokens=documents)

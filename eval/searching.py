@@ -31,7 +31,7 @@ from lsr.core.manifest import describe_machine
 from lsr.core.records import ScoredDoc
 from lsr.core.sparse import SparseMatrix, vstack
 from lsr.data.interchange import impact_matrix
-from lsr.encoders import Encoder, QueryEncoder, load_encoder, prepare_encoder
+from lsr.encoders import Encoder, load_encoder, prepare_encoder
 
 __all__ = ["rerank", "search_dense", "search_sparse"]
 
@@ -73,7 +73,7 @@ def search_sparse(bench: Workbench, system: SparseSystem) -> Ran:
         if made == describe_machine().processor
         else (f"documents encoded on another machine ({made})",)
     )
-    return Ran(run, efficiency, truncation_of(target.encoder), elsewhere)
+    return Ran(run, efficiency, truncation_of(target.encoder, vectors), elsewhere)
 
 
 def search_dense(bench: Workbench, system: DenseSystem) -> Ran:
@@ -184,7 +184,7 @@ def _scored_before(
     vectors = bench.vectors(by.encoder)
     encoder = load_encoder(str(vectors.query_encoder_path))
     queries = encoder.encode_queries(bench.topics.texts, batch_size=bench.options.batch_size)
-    return _sparse_rows(rows, vectors.matrix(), queries, by, encoder)
+    return _sparse_rows(rows, vectors.matrix(), queries, by, truncation_of(encoder, vectors))
 
 
 def _scored_now(
@@ -212,7 +212,7 @@ def _scored_now(
             advance(len(window))
     documents = vstack(parts, len(encoder.vocabulary))
     queries = encoder.encode_queries(bench.topics.texts, batch_size=size)
-    return _sparse_rows(rows, documents, queries, by, encoder)
+    return _sparse_rows(rows, documents, queries, by, truncation_of(encoder))
 
 
 def _sparse_rows(
@@ -220,11 +220,11 @@ def _sparse_rows(
     documents: SparseMatrix,
     queries: SparseMatrix,
     by: SparseSystem,
-    encoder: QueryEncoder,
+    truncation: Truncation,
 ) -> _Scored:
     if by.impact_scale is not None:
         documents, queries = (impact_matrix(m, by.impact_scale) for m in (documents, queries))
-    return _Scored(rows, documents.to_scipy(), queries.to_scipy(), truncation_of(encoder))
+    return _Scored(rows, documents.to_scipy(), queries.to_scipy(), truncation)
 
 
 def _dense_cut(model: DenseEncoder) -> Truncation:

@@ -92,7 +92,7 @@ def search_lucene_impacts(bench: Workbench, system: LuceneImpactSystem) -> Ran:
             pairs = zip(impacts.terms.tolist(), impacts.weights.tolist(), strict=True)
             prepared.append(searcher.prepare({tokens[t]: int(weight) for t, weight in pairs}))
         known = _timed(bench, searcher, prepared, known)
-    return Ran(run, known, truncation_of(encoder))
+    return Ran(run, known, truncation_of(encoder, vectors))
 
 
 def _timed(

@@ -38,6 +38,7 @@ from lsr.data.vectors import (
     open_vectors,
 )
 from lsr.encoders.base import Encoder, QueryEncoder
+from lsr.encoders.limits import text_limits
 from lsr.encoders.pruning import prune
 from lsr.encoders.tracing import tracing
 from lsr.encoders.work import ShardRecord, WorkFolder, documents_hash
@@ -269,6 +270,7 @@ def _details(
         "encoder": encoder.name,
         "side": side,
         "source": source,
+        "document_tokens": text_limits(encoder).document_tokens,
         "encoding": {
             "encode_seconds": seconds,
             "documents_per_s": n_documents / seconds if seconds else 0.0,
