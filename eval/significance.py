@@ -2,9 +2,8 @@
 
 Differences are paired by query. The randomisation test asks how often a difference this large
 comes up when the two systems' scores are swapped query by query at random; it assumes nothing
-about their distribution and is the default. The paired t-test is there for comparison with
-papers that used it. Confidence intervals are percentile bootstraps over queries. Tests and
-intervals are scipy's.
+about their distribution and is the default. The paired t-test, scipy's, is there for comparison
+with papers that used it. Confidence intervals are percentile bootstraps over queries, scipy's.
 
 References
 ----------
@@ -262,28 +261,46 @@ def _compare_two(
 def _p_value(
     mine: NDArray[np.float64], theirs: NDArray[np.float64], config: CompareConfig
 ) -> float:
-    from scipy.stats import permutation_test, ttest_rel
-
     difference = mine - theirs
     if not difference.any():
         return 1.0
     if config.test == "t":
+        from scipy.stats import ttest_rel
+
         if np.ptp(difference) == 0:
             raise DataError(
                 "The paired t-test is undefined: every query differs by the same amount.",
                 hint="Use the randomisation test.",
             )
         return float(ttest_rel(mine, theirs).pvalue)
-    found: Any = permutation_test(
-        (mine, theirs),
-        lambda x, y, axis: np.mean(x - y, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=config.n_resamples,
-        batch=_batch(len(difference)),
-        rng=np.random.default_rng(config.seed),
-    )
-    return float(found.pvalue)
+    return _randomisation(difference, config)
+
+
+def _randomisation(difference: NDArray[np.float64], config: CompareConfig) -> float:
+    """Return the share of swaps of the two systems' scores that differ as much as they do.
+
+    Few queries: every swap. Else random ones, by matrix products: scipy's general permutation test
+    takes sixty times as long over ten thousand queries.
+    """
+    n = len(difference)
+    total = difference.sum()
+    # Sums of the same numbers in another order are equal up to this.
+    least = abs(total) * (1 - 1e-12) - 1e-12
+    every = 2**n <= config.n_resamples
+    n_swaps = 2**n if every else config.n_resamples
+    rng = np.random.default_rng(config.seed)
+    n_as_large = 0
+    step = _batch(n)
+    for start in range(0, n_swaps, step):
+        rows = min(step, n_swaps - start)
+        if every:
+            swapped: NDArray[Any] = np.arange(start, start + rows)[:, None] >> np.arange(n) & 1
+        else:
+            bits = np.frombuffer(rng.bytes(-(-rows * n // 8)), dtype=np.uint8)
+            swapped = np.unpackbits(bits, count=rows * n).reshape(rows, n)
+        sums = total - 2 * (swapped.astype(np.float64) @ difference)
+        n_as_large += int((np.abs(sums) >= least).sum())
+    return n_as_large / n_swaps if every else (n_as_large + 1) / (n_swaps + 1)
 
 
 def _batch(n_values: int) -> int:

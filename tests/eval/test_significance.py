@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import permutation_test, ttest_rel
 
 from eval.evaluate import EvalConfig, evaluate_run
 from eval.results import Results
@@ -44,6 +44,25 @@ def test_the_randomisation_test_is_exact_on_few_queries() -> None:
     assert (found.wins, found.ties, found.losses) == (4, 1, 1)
     assert found.difference == pytest.approx(difference.mean())
     assert found.baseline == "base"
+
+
+@pytest.mark.parametrize("n", [13, 40, 700])
+def test_random_swaps_agree_with_scipys_permutation_test(n: int) -> None:
+    generator = np.random.default_rng(n)
+    a, b = generator.random(n) + 0.7 / np.sqrt(n), generator.random(n)
+    (found,) = compare([_results("b", b.tolist()), _results("a", a.tolist())])
+    theirs = permutation_test(
+        (a, b),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        n_resamples=9999,
+        batch=1000,
+        rng=np.random.default_rng(0),
+    )
+    # Two estimates of a share from 9,999 draws each: five standard errors.
+    error = np.sqrt(2 * theirs.pvalue * (1 - theirs.pvalue) / 9999)
+    assert found.p == pytest.approx(theirs.pvalue, abs=5 * error + 1e-4)
+    assert 0.001 < found.p < 0.9
 
 
 def test_the_t_test_is_scipys() -> None:
