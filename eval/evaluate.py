@@ -31,6 +31,7 @@ from eval.results import RESULTS_FORMAT, Efficiency, Results, Truncation
 from eval.runs import RunTable
 from eval.sparsity import measure_sparsity
 from eval.topics import Topics, load_topics
+from eval.truncation import truncation_of
 from indexing.base import MAX_K, SparseIndex
 from lsr.core.config import Config, config_hash
 from lsr.core.errors import DataError, EncoderError
@@ -38,9 +39,7 @@ from lsr.core.manifest import Manifest
 from lsr.core.sparse import SparseMatrix, vstack
 from lsr.data.base import Dataset
 from lsr.data.interchange import impact_matrix
-from lsr.data.vectors import VectorCollection
 from lsr.encoders.base import Encoder, QueryEncoder
-from lsr.encoders.limits import text_limits
 
 __all__ = [
     "EvalConfig",
@@ -52,7 +51,6 @@ __all__ = [
     "evaluate_target",
     "measure_efficiency",
     "search_run",
-    "truncation_of",
 ]
 
 logger = logging.getLogger(__name__)
@@ -401,20 +399,3 @@ def _with(known: Efficiency, **found: Any) -> Efficiency:
 def drops_self(dataset: str, config: EvalConfig) -> bool:
     """Return whether results with the query's own id are dropped on a collection."""
     return "arguana" in dataset.lower() if config.drop_self is None else config.drop_self
-
-
-def truncation_of(encoder: QueryEncoder, vectors: VectorCollection | None = None) -> Truncation:
-    """Return how long the texts are that an encoder reads; lexical ones read all.
-
-    Parameters
-    ----------
-    encoder : QueryEncoder
-        One or both sides.
-    vectors : VectorCollection, optional
-        What the document side made, if `encoder` is the query side alone.
-    """
-    limits = text_limits(encoder)
-    documents = limits.document_tokens
-    if vectors is not None:
-        documents = vectors.manifest.details.get("document_tokens", documents)
-    return Truncation(query_tokens=limits.query_tokens, document_tokens=documents)

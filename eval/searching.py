@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eval.cache import Ran
-from eval.evaluate import measure_efficiency, search_run, truncation_of
+from eval.evaluate import measure_efficiency, search_run
 from eval.latency import TIMED_ENCODINGS, measure_latency, measure_throughput, spread
 from eval.memory import peak_memory
 from eval.recall import mean_recall, recall_at_k
@@ -20,6 +20,7 @@ from eval.runs import RunTable
 from eval.search_params import parse_params
 from eval.sparsity import measure_sparsity
 from eval.systems import DenseSystem, SparseSystem
+from eval.truncation import truncation_of
 from eval.workbench import Workbench, resolve_model
 from indexing.base import SparseIndex
 from indexing.dense import DenseIndex

@@ -9,11 +9,11 @@ from typing import Any
 
 from eval import lucene
 from eval.cache import Ran, content_hash
-from eval.evaluate import truncation_of
 from eval.latency import measure_latency, measure_throughput
 from eval.results import Efficiency
 from eval.sparsity import measure_sparsity
 from eval.systems import LuceneBm25System, LuceneImpactSystem
+from eval.truncation import truncation_of
 from eval.workbench import Workbench
 from indexing.threads import resolve_threads
 from lsr.data.interchange import impact_matrix
