@@ -1,4 +1,4 @@
-"""The encoder that ships, as a user gets it."""
+"""The encoders that ship, as a user gets them."""
 
 import json
 import subprocess
@@ -15,18 +15,21 @@ from lsr.encoders import Encoder, load_encoder
 FOLDER = Path(lsr.encoders.__file__).parent / "pretrained"
 
 
-@pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    loaded = load_encoder("lsr-mini")
+@pytest.fixture(scope="module", params=["lsr-mini", "lsr-tiny"])
+def encoder(request: pytest.FixtureRequest) -> Encoder:
+    loaded = load_encoder(request.param)
     assert isinstance(loaded, Encoder)
     return loaded
 
 
-def test_it_is_small_and_says_where_it_comes_from() -> None:
+def test_all_are_small_together() -> None:
     files = [file for file in FOLDER.rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) <= 48 * 2**20
-    card = (FOLDER / "lsr-mini" / "README.md").read_text(encoding="utf-8")
-    for what in ("Apache-2.0", "all-MiniLM-L6-v2", "lsr train", "msmarco_mini"):
+
+
+def test_it_says_where_it_comes_from(encoder: Encoder) -> None:
+    card = (FOLDER / encoder.name / "README.md").read_text(encoding="utf-8")
+    for what in ("Apache-2.0", "all-MiniLM-L6-v2", f"lsr train {encoder.name}", "msmarco_mini"):
         assert what in card
 
 
@@ -77,5 +80,5 @@ def test_it_expands_and_ranks(encoder: Encoder) -> None:
 
 
 def test_its_manifest_stands(encoder: Encoder) -> None:
-    manifest = json.loads((FOLDER / "lsr-mini" / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["details"]["name"] == encoder.name == "lsr-mini"
+    manifest = json.loads((FOLDER / encoder.name / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["details"]["name"] == encoder.name
