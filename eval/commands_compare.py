@@ -232,23 +232,26 @@ def _show_comparisons(
 ) -> None:
     from lsr.core import console
 
-    console.print_table(
-        ["collection", "measure", "system", "baseline", "Δ", "95 %", "p", "p (Holm)", "+/=/−"],
-        [
+    for dataset, system, baseline in dict.fromkeys(
+        (c.dataset, c.system, c.baseline) for c in found
+    ):
+        console.print_table(
+            ["measure", "score", "baseline", "Δ", "95 %", "p (Holm)", "+/=/−"],
             [
-                c.dataset,
-                c.measure,
-                f"{c.system} {c.score:.4f}",
-                f"{c.baseline} {c.baseline_score:.4f}",
-                f"{c.difference:+.4f}",
-                f"{c.low:+.4f} … {c.high:+.4f}",
-                f"{c.p:.4f}",
-                f"{c.p_holm:.4f}",
-                f"{c.wins}/{c.ties}/{c.losses}",
-            ]
-            for c in found
-        ],
-    )
+                [
+                    c.measure,
+                    c.score,
+                    c.baseline_score,
+                    f"{c.difference:+.4f}",
+                    f"{c.low:+.3f}…{c.high:+.3f}",
+                    c.p_holm,
+                    f"{c.wins}/{c.ties}/{c.losses}",
+                ]
+                for c in found
+                if (c.dataset, c.system, c.baseline) == (dataset, system, baseline)
+            ],
+            title=f"{dataset}: {system} against {baseline}",
+        )
     for (dataset, system), rows in extremes.items():
         for row in rows:
             typer.echo(

@@ -236,11 +236,5 @@ def _compare(results: Sequence[Results], baseline: str) -> list[Comparison]:
     for label in dict.fromkeys(r.label for r in results):
         group = [r for r in results if r.label == label]
         if len(group) > 1 and baseline in (r.system for r in group):
-            # How much of a result was judged is no quality of it.
-            shared = [
-                measure
-                for measure in group[0].measures
-                if all(measure in r.measures for r in group) and not measure.startswith("Judged")
-            ]
-            found += compare(group, baseline=baseline, measures=shared) if shared else []
+            found += compare(group, baseline=baseline)
     return found

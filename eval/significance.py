@@ -120,7 +120,8 @@ def compare(
     baseline : str, optional
         Name of a system; the first of `results` otherwise.
     measures : sequence of str
-        All measures that a collection's results share, otherwise.
+        All measures that a collection's results share, otherwise; but how much of a result was
+        judged is no quality of it.
     config : CompareConfig, optional
         Test and resampling.
 
@@ -140,7 +141,7 @@ def compare(
         group = [r for r in results if r.label == label]
         base, others = _split(group, baseline)
         shared = [m for m in base.per_query if all(m in r.per_query for r in others)]
-        for name in measures or shared:
+        for name in measures or [m for m in shared if not m.startswith("Judged")]:
             if name not in shared:
                 raise ArgumentError(
                     f"Not all results on {label} have the measure {name!r}; they share "
