@@ -144,30 +144,29 @@ class OnnxEncoder(BatchedEncoder):
     def _run_traced(
         self, input_ids: Int64Array, mask: Int64Array
     ) -> tuple[SparseMatrix, Int64Array]:
-        if not self.one_by_one:
-            return self._trace(input_ids, mask)
-        rows, positions = [], []
-        for at, length in enumerate(mask.sum(axis=1).tolist()):
-            row, of_row = self._trace(input_ids[at : at + 1, :length], mask[at : at + 1, :length])
-            rows.append(row)
-            positions.append(of_row)
-        return vstack(rows, len(self.vocabulary)), np.concatenate(positions)
-
-    def _trace(self, input_ids: Int64Array, mask: Int64Array) -> tuple[SparseMatrix, Int64Array]:
         """Return the rows of a batch and the position of the largest logit of each entry.
 
         The logits of the terms that were found are made once more, as in torch. The scale of a
         term's quantised weights is positive and the same at every position: it is left out.
         """
         table = self._table()
-        feed = {"input_ids": input_ids, "attention_mask": mask}
-        weights, hidden = self._session.run(["weights", "hidden"], feed)
-        matrix = _matrix(weights)
+        lengths = mask.sum(axis=1).tolist()
+        parts = [slice(at, at + 1) for at in range(len(lengths))]
+        rows, states = [], []
+        # The model for all texts, then the products for all: numpy's threads spin for a while when
+        # their work is done, and would keep the processor from the model's after every text.
+        for part in parts if self.one_by_one else [slice(None)]:
+            width = max(lengths[part])
+            feed = {"input_ids": input_ids[part, :width], "attention_mask": mask[part, :width]}
+            weights, hidden = self._session.run(["weights", "hidden"], feed)
+            rows.append(_matrix(weights))
+            states.extend(hidden)
+        matrix = vstack(rows, len(self.vocabulary))
         positions = np.empty(matrix.nnz, dtype=np.int64)
-        for row, length in enumerate(mask.sum(axis=1).tolist()):
+        for row, (state, length) in enumerate(zip(states, lengths, strict=True)):
             low, high = matrix.indptr[row], matrix.indptr[row + 1]
             of_terms = table[matrix.terms[low:high]].astype(np.float32)
-            positions[low:high] = (hidden[row, :length] @ of_terms.T).argmax(axis=0)
+            positions[low:high] = (state[:length] @ of_terms.T).argmax(axis=0)
         return matrix, positions
 
     def _table(self) -> Any:
