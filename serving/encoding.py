@@ -156,6 +156,16 @@ def _begin_process() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
+def _named(name: str, sources: Mapping[str, str], what: str, option: str) -> str:
+    if name not in sources:
+        known = ", ".join(sorted(sources)) or "none"
+        raise ArgumentError(
+            f"The service has no {what} {name!r} (it has: {known}).{near_names(name, sources)}",
+            hint=f"They are named when the service starts: {option} NAME=PATH.",
+        )
+    return sources[name]
+
+
 class DocumentEncoders:
     """Runs the encoders of a service; may be called from many threads.
 
@@ -191,14 +201,7 @@ class DocumentEncoders:
         ArgumentError
             If the settings do not allow it.
         """
-        if name not in self._sources:
-            known = ", ".join(self.names) or "none"
-            raise ArgumentError(
-                f"The service has no encoder {name!r} (it has: {known})."
-                f"{near_names(name, self._sources)}",
-                hint="Encoders are named when the service starts: --encoder NAME=PATH.",
-            )
-        return self._sources[name]
+        return _named(name, self._sources, "encoder", "--encoder")
 
     def require_dense(self, name: str) -> DenseEncoder:
         """Return the bi-encoder of a name, nothing of its model loaded.
@@ -210,14 +213,7 @@ class DocumentEncoders:
         EncoderError
             If there is none at its place.
         """
-        if name not in self._dense:
-            known = ", ".join(self.dense_names) or "none"
-            raise ArgumentError(
-                f"The service has no dense encoder {name!r} (it has: {known})."
-                f"{near_names(name, self._dense)}",
-                hint="They are named when the service starts: --dense-encoder NAME=PATH.",
-            )
-        return DenseEncoder(Path(self._dense[name]))
+        return DenseEncoder(Path(_named(name, self._dense, "dense encoder", "--dense-encoder")))
 
     def save_query_side(self, name: str, out: Path, *, positions: bool) -> EncoderSide:
         """Write the query side into the new folder `out`, and return what names the encoder.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 
@@ -35,7 +36,7 @@ def _labels(names: Sequence[str], values: Sequence[str]) -> str:
     return "{" + ",".join(pairs) + "}" if pairs else ""
 
 
-class _Metric:
+class _Metric(ABC):
     kind = ""
 
     def __init__(self, name: str, description: str, labels: Sequence[str] = ()) -> None:
@@ -49,8 +50,9 @@ class _Metric:
         yield f"# TYPE {self.name} {self.kind}"
         yield from self._samples()
 
+    @abstractmethod
     def _samples(self) -> Iterator[str]:
-        raise NotImplementedError
+        """Yield the lines after the head."""
 
 
 class Counter(_Metric):

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,14 +36,14 @@ def _no_network() -> Iterator[None]:
     """Connections leave this machine in no test."""
     original = socket.socket.connect
 
-    def connect(self: socket.socket, address: object) -> None:
+    def connect(self: socket.socket, address: Any) -> None:
         if isinstance(address, tuple) and address[0] not in LOCAL:
             raise OSError(f"A test tried to reach {address[0]!r}.")
-        original(self, address)  # type: ignore[arg-type]
+        original(self, address)
 
-    socket.socket.connect = connect  # type: ignore[assignment,method-assign]
-    yield
-    socket.socket.connect = original  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", connect)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import cast
+
 import pytest
 
 from eval.evaluate import (
@@ -13,7 +16,8 @@ from eval.evaluate import (
 from eval.runs import RunTable
 from eval.topics import Topics, load_topics
 from lsr.core.errors import DataError, EncoderError
-from lsr.core.records import Qrel, ScoredDoc
+from lsr.core.records import Document, Qrel, ScoredDoc
+from lsr.encoders import Encoder
 from tests.helpers.evaluation import SmallDataset, fit_lexical
 
 pytest.importorskip("ir_measures")
@@ -87,7 +91,7 @@ def test_a_foreign_run_is_an_error_but_an_empty_one_is_zero() -> None:
 
 def test_judged_queries_without_a_text_count_zero() -> None:
     class Partly(SmallDataset):
-        def qrels(self, split: str = "test"):  # type: ignore[no-untyped-def]
+        def qrels(self, split: str = "test") -> Iterator[Qrel]:
             yield from super().qrels(split)
             yield Qrel("lost", "d1", 1)
 
@@ -98,7 +102,7 @@ def test_judged_queries_without_a_text_count_zero() -> None:
 
 def test_queries_that_do_not_belong_to_the_judgements_are_an_error() -> None:
     class Foreign(SmallDataset):
-        def qrels(self, split: str = "test"):  # type: ignore[no-untyped-def]
+        def qrels(self, split: str = "test") -> Iterator[Qrel]:
             yield Qrel("lost", "d1", 1)
 
     with pytest.raises(DataError, match="None of the 1 judged queries"):
@@ -110,12 +114,12 @@ def test_a_query_side_alone_cannot_encode_a_collection() -> None:
         name = "half"
 
     with pytest.raises(EncoderError, match="query side only"):
-        encode_target(QuerySide(), SmallDataset())  # type: ignore[arg-type]
+        encode_target(cast(Encoder, QuerySide()), SmallDataset())
 
 
 def test_an_empty_collection_is_an_error() -> None:
     class Empty(SmallDataset):
-        def documents(self):  # type: ignore[no-untyped-def]
+        def documents(self) -> Iterator[Document]:
             yield from ()
 
     with pytest.raises(DataError, match="no documents"):
