@@ -469,8 +469,10 @@ def test_the_page_asks_for_a_key(browser: Any, index_path: Path, tmp_path: Path)
         page.goto(running.url)
         page.wait_for_selector("#key-dialog[open]")
         page.fill("#key", "lsr_wrong")
-        page.press("#key", "Enter")
-        page.wait_for_timeout(100)
+        # The dialog closes when the key is sent, and comes back with the refusal.
+        sent = "lsr_wrong"
+        with page.expect_response(lambda r: sent in r.request.headers.get("authorization", "")):
+            page.press("#key", "Enter")
         page.wait_for_selector("#key-dialog[open]")
         page.fill("#key", token)
         page.press("#key", "Enter")
