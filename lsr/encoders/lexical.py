@@ -11,6 +11,8 @@ Lucene ``BM25Similarity``, which leaves out the constant factor ``k1 + 1``.
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -19,7 +21,7 @@ import numpy as np
 from pydantic import Field
 
 from lsr.core.config import Config
-from lsr.core.errors import DataError
+from lsr.core.errors import ArgumentError, DataError
 from lsr.core.sparse import Float32Array, Int32Array, SparseMatrix, SparseVector
 from lsr.core.vocabulary import Vocabulary
 from lsr.encoders.analysis import ENGLISH_STOP_WORDS, Analyzer
@@ -45,6 +47,12 @@ class LexicalConfig(Config):
         Words left out on both sides.
     min_df : int
         Terms in fewer documents are left out of the vocabulary: smaller, at some recall.
+    max_terms : int or None
+        Keep at most so many terms, those in the most documents (ties in alphabetical order).
+    buckets : int
+        Words outside the vocabulary share so many more terms, each word always the same one: a
+        rare name still finds its documents, at the price of what shares its bucket. Without
+        buckets such words have no weight.
     """
 
     k1: float = Field(default=0.9, ge=0)
@@ -52,6 +60,8 @@ class LexicalConfig(Config):
     stemmer: str | None = "porter"
     stop_words: str = Field(default="english", pattern="^(english|none)$")
     min_df: int = Field(default=1, ge=1)
+    max_terms: int | None = Field(default=None, ge=1)
+    buckets: int = Field(default=0, ge=0)
 
 
 class LexicalEncoder:
@@ -60,13 +70,18 @@ class LexicalEncoder:
     Parameters
     ----------
     vocabulary : Vocabulary
-        Stems of the corpus.
+        Stems of the corpus, then the buckets.
     idf : float32, shape (len(vocabulary),)
         Query weight of each term.
     mean_length : float
         Mean number of words of a document of the corpus.
     config : LexicalConfig
         The parameters.
+
+    Raises
+    ------
+    ArgumentError
+        If table, vocabulary and number of buckets do not fit together.
 
     Examples
     --------
@@ -88,7 +103,13 @@ class LexicalEncoder:
         self.config = config or LexicalConfig()
         self.mean_length = mean_length
         self._vocabulary = vocabulary
-        self._idf = np.ascontiguousarray(idf, dtype=np.float32)
+        self.weights = np.ascontiguousarray(idf, dtype=np.float32)
+        self._n_stems = len(vocabulary) - self.config.buckets
+        if self.weights.shape != (len(vocabulary),) or self._n_stems < 0:
+            raise ArgumentError(
+                f"The idf table has shape {self.weights.shape}, the vocabulary {len(vocabulary)} "
+                f"terms, {self.config.buckets} of them buckets."
+            )
         self._analyzer = _analyzer(self.config)
 
     @classmethod
@@ -126,16 +147,22 @@ class LexicalEncoder:
             n_texts += 1
             if advance is not None:
                 advance(1)
+        tokens = [token for token, count in df.items() if count >= config.min_df]
+        if config.max_terms is not None:
+            tokens = sorted(tokens, key=lambda token: (-df[token], token))[: config.max_terms]
         # Sorted, so that the fingerprint does not depend on the order of the documents.
-        tokens = sorted(token for token, count in df.items() if count >= config.min_df)
+        tokens.sort()
         if not tokens:
             raise DataError(
                 f"The lexical encoder found no word that stands in at least {config.min_df} of "
                 f"{n_texts} documents.",
                 hint="Check that the right field of the corpus is read.",
             )
-        counts = np.array([df[token] for token in tokens], dtype=np.int64)
-        idf = bm25_idf(counts, n_texts)
+        counts = [df[token] for token in tokens]
+        if config.buckets:
+            counts += [_bucket_df(config.buckets, n_texts, min(counts))] * config.buckets
+            tokens += [f"rare·{bucket}" for bucket in range(config.buckets)]
+        idf = bm25_idf(np.array(counts, dtype=np.int64), n_texts)
         return cls(Vocabulary(tokens), idf, n_words / n_texts, config=config)
 
     @property
@@ -146,15 +173,17 @@ class LexicalEncoder:
     @property
     def fingerprint(self) -> str:
         """Hash of vocabulary, idf, mean length and config."""
+        config = self.config.model_dump(mode="json")
+        for later in ("max_terms", "buckets"):  # without them a hash is what it was before them
+            if not config[later]:
+                del config[later]
         return fingerprint(
-            {**self.config.model_dump(mode="json"), "mean_length": self.mean_length},
-            {"idf": self._idf},
-            self._vocabulary,
+            {**config, "mean_length": self.mean_length}, {"idf": self.weights}, self._vocabulary
         )
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Stems of the corpus, in alphabetical order."""
+        """Stems of the corpus in alphabetical order, then the buckets."""
         return self._vocabulary
 
     @property
@@ -175,7 +204,7 @@ class LexicalEncoder:
 
     def _query(self, text: str) -> SparseVector:
         terms, counts, _ = self._count(text)
-        return SparseVector(terms, counts * self._idf[terms], len(self._vocabulary))
+        return SparseVector(terms, counts * self.weights[terms], len(self._vocabulary))
 
     def _document(self, text: str) -> SparseVector:
         terms, tf, length = self._count(text)
@@ -185,17 +214,23 @@ class LexicalEncoder:
 
     def _count(self, text: str) -> tuple[Int32Array, Float32Array, int]:
         words = self._analyzer.terms(text)
-        term = self._vocabulary.term
-        # Words outside the vocabulary have no vector but do count for the length.
-        known = [t for t in map(term, words) if t is not None]
+        # Words without a term do count for the length.
+        known = [t for t in map(self._term, words) if t is not None]
         terms, counts = np.unique(np.array(known, dtype=np.int32), return_counts=True)
         return terms, counts.astype(np.float32), len(words)
 
+    def _term(self, stem: str) -> int | None:
+        term = self._vocabulary.term(stem)
+        if term is None and self.config.buckets:
+            # CRC-32 is the same on every machine and in every release, unlike hash().
+            return self._n_stems + zlib.crc32(stem.encode()) % self.config.buckets
+        return term
+
     def spans(self, text: str) -> list[Span]:
-        """Return the words of `text` that the vocabulary knows."""
+        """Return the words of `text` that have a term."""
         found = []
         for token in self._analyzer.tokens(text):
-            term = self._vocabulary.term(token.stem)
+            term = self._term(token.stem)
             if term is not None:
                 found.append(Span(token.start, token.end, term))
         return found
@@ -211,7 +246,7 @@ class LexicalEncoder:
                 "mean_length": self.mean_length,
             },
             vocabulary=self._vocabulary,
-            arrays={"idf": self._idf},
+            arrays={"idf": self.weights},
         )
 
     def save_query_side(self, path: Path) -> None:
@@ -227,6 +262,16 @@ class LexicalEncoder:
             float(folder.config["mean_length"]),
             config=LexicalConfig.model_validate(folder.config["lexical"]),
         )
+
+
+def _bucket_df(buckets: int, n_texts: int, smallest: int) -> int:
+    """Return in how many documents a bucket stands: the df that its idf is computed from.
+
+    A document has a few rare words, about three, so that a bucket stands in ``3 / buckets`` of the
+    documents and its idf is near ``ln(buckets / 3)``. In a small corpus that would make it rarer
+    than the rarest term that was kept, which no bucket should outweigh.
+    """
+    return max(smallest, min(n_texts, math.ceil(3 * n_texts / buckets)))
 
 
 def _analyzer(config: LexicalConfig) -> Analyzer:
