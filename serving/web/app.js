@@ -1,15 +1,16 @@
 // The page: state, instant search, keyboard. Rendering is in results.js, encode.js and terms.js.
 
-import { ApiError, ask, curl, getKey, indexPath, setKey } from "./api.js";
+import { ApiError, ask, curl, indexPath } from "./api.js";
 import { $, copy, el, milliseconds, number, toast } from "./dom.js";
 import { setUpEncode } from "./encode.js";
+import { askForKey, setUpKey } from "./key.js";
 import { readFilter, readParams, renderParams } from "./params.js";
 import { isAdded, resultItem } from "./results.js";
 import { setUpTerms } from "./terms.js";
 
-const state = { indexes: [], request: null, waiting: null, timer: 0, composing: false };
+const state = { indexes: null, request: null, loading: null, waiting: null, timer: 0 };
 
-const indexInfo = () => state.indexes.find((info) => info.name === $("index").value);
+const indexInfo = () => state.indexes?.find((info) => info.name === $("index").value);
 
 // --- search ---------------------------------------------------------------------------------
 
@@ -48,6 +49,11 @@ function soon(delay) {
 async function search() {
   clearTimeout(state.timer);
   state.waiting?.abort();
+  // No key yet, or no service: try again.
+  if (!state.indexes) {
+    load();
+    return;
+  }
   const info = indexInfo();
   if (!info) {
     showWelcome();
@@ -200,7 +206,7 @@ function describe(info) {
 function showProblem(error, place) {
   if (!(error instanceof ApiError)) throw error;
   if (error.status === 401) {
-    $("key-dialog").showModal();
+    askForKey(error);
     return;
   }
   place.replaceChildren(el("strong", {}, error.message), error.hint ? ` ${error.hint}` : "");
@@ -243,7 +249,7 @@ function remember() {
 
 function recall() {
   const query = new URLSearchParams(location.search);
-  $("q").value = query.get("q") ?? "";
+  $("q").value ||= query.get("q") ?? "";
   const has = (select, value) => [...select.options].some((option) => option.value === value);
   for (const id of ["index", "k"]) {
     if (has($(id), query.get(id))) $(id).value = query.get(id);
@@ -332,10 +338,7 @@ function connect() {
     toast(`Colours: ${next}`);
   });
   $("help").addEventListener("click", () => $("help-dialog").showModal());
-  $("key-form").addEventListener("submit", () => {
-    setKey($("key").value);
-    load();
-  });
+  setUpKey(load);
   document.addEventListener("keydown", onKey);
   window.addEventListener("hashchange", showView);
   // Collections come and go while the page is open.
@@ -343,9 +346,9 @@ function connect() {
 }
 
 /** Fill the chooser: live collections apart from what does not change. */
-async function listIndexes() {
+async function listIndexes(signal) {
   const chosen = $("index").value;
-  state.indexes = (await ask("v1/indexes")).indexes;
+  state.indexes = (await ask("v1/indexes", null, signal)).indexes;
   const names = state.indexes.map(({ name }) => name).join("\n");
   if (names === $("index").dataset.names) return;
   $("index").dataset.names = names;
@@ -358,18 +361,19 @@ async function listIndexes() {
   if (state.indexes.some(({ name }) => name === chosen)) $("index").value = chosen;
 }
 
+/** Start, at first and again with each key that is entered. */
 async function load() {
+  state.loading?.abort();
+  const { signal } = (state.loading = new AbortController());
   try {
-    await listIndexes();
+    await listIndexes(signal);
+    recall();
+    showIndex();
+    $("about").textContent = `lsr ${(await ask("healthz", null, signal)).version}`;
   } catch (error) {
-    if (error.status === 401 && getKey()) sessionStorage.clear();
-    showProblem(error, $("problem"));
+    if (error.name !== "AbortError") showProblem(error, $("problem"));
     return;
   }
-  recall();
-  showIndex();
-  const health = await ask("healthz");
-  $("about").textContent = `lsr ${health.version}`;
   showView();
   search();
 }

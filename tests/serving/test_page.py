@@ -459,6 +459,12 @@ def test_documents_cannot_bring_markup(browser: Any, tmp_path: Path) -> None:
         context.close()
 
 
+def enter_key(page: Any, key: str) -> None:
+    page.wait_for_selector("#key-dialog[open]")
+    page.fill("#key", key)
+    page.press("#key", "Enter")
+
+
 def test_the_page_asks_for_a_key(browser: Any, index_path: Path, tmp_path: Path) -> None:
     ring, token = KeyRing().with_new("page", "read")
     ring.save(tmp_path / "keys.json")
@@ -468,16 +474,52 @@ def test_the_page_asks_for_a_key(browser: Any, index_path: Path, tmp_path: Path)
         page = context.new_page()
         page.goto(running.url)
         page.wait_for_selector("#key-dialog[open]")
-        page.fill("#key", "lsr_wrong")
+        assert not page.is_visible("#key-refused")
+        # Who closes the dialog is asked again on the next try.
+        page.keyboard.press("Escape")
+        page.fill("#q", "super bowl")
+        enter_key(page, "lsr_wrong")
         # The dialog closes when the key is sent, and comes back with the refusal.
-        sent = "lsr_wrong"
-        with page.expect_response(lambda r: sent in r.request.headers.get("authorization", "")):
-            page.press("#key", "Enter")
-        page.wait_for_selector("#key-dialog[open]")
-        page.fill("#key", token)
-        page.press("#key", "Enter")
+        page.wait_for_selector("#key-refused:visible")
+        assert "not known" in page.inner_text("#key-refused")
+        enter_key(page, f" {token} ")
+        page.wait_for_selector(".hit")
+        assert page.input_value("#q") == "super bowl"
+        context.close()
+
+
+def test_a_late_refusal_of_the_key_before_is_no_reason_to_ask(
+    browser: Any, index_path: Path, tmp_path: Path
+) -> None:
+    first, before = KeyRing().with_new("before", "read")
+    second, after = KeyRing().with_new("after", "read")
+    first.save(tmp_path / "keys.json")
+    settings = ServeSettings(access_log=False, keys_file=tmp_path / "keys.json")
+    with Running(create_app(settings, [IndexSource("toy", index_path)])) as running:
+        context = browser.new_context()
+        page = context.new_page()
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(running.url)
+        enter_key(page, before)
         page.wait_for_selector("#welcome:not([hidden])")
-        search(page, "super bowl")
+        # Two requests carry the first key when it ends: one is held up, the other one's refusal
+        # brings the dialog.
+        held: list[Any] = []
+        page.route("**/encode", lambda route: held.append(route), times=1)
+        page.click("#tab-encode")
+        with page.expect_request("**/encode"):
+            page.fill("#text", "The Super Bowl")
+        second.save(tmp_path / "keys.json")
+        page.click("#tab-search")
+        page.fill("#q", "super bowl")
+        enter_key(page, after)
+        page.wait_for_selector(".hit")
+        # Now the late one is refused; it is asked again with the second key.
+        held[0].continue_()
+        page.wait_for_selector("#weights li, #key-dialog[open]", state="attached")
+        assert page.locator("#key-dialog[open]").count() == 0
+        assert page.locator(".hit").count() > 0 and problems == []
         context.close()
 
 
