@@ -37,7 +37,7 @@ def train(
         typer.Option(
             "--stage",
             metavar="STAGE",
-            help="Only this stage, may be repeated: tokenise, teachers, negatives, warmup, "
+            help="Only this stage, may be repeated: tokenise, lexical, teachers, negatives, warmup, "
             "train, save [default: all].",
         ),
     ] = None,

@@ -90,6 +90,13 @@ class ModelConfig(Config):
         knows presence only.
     query_weights : Path, optional
         Start the lookup from a saved model's table, not from the data's idf.
+    lexical : Path, optional
+        Folder of a fitted `LexicalEncoder`: its vectors take part in the student's scores, and the
+        saved model wants to be searched with them (``lsr encoder add-lexical``).
+    lexical_weight : float
+        What the lexical scores count.
+    train_document : bool
+        Whether the document side is trained; else only the query side's tables are.
     query_backbone : str, optional
         A second network for the queries (efficient SPLADE); only for a query side that has one.
     head_width : int, optional
@@ -109,6 +116,9 @@ class ModelConfig(Config):
     query_scale: float = Field(default=1.0, gt=0)
     query_term_frequency: Literal["presence", "log", "count"] = "presence"
     query_weights: Path | None = None
+    lexical: Path | None = None
+    lexical_weight: float = Field(default=0.5, gt=0)
+    train_document: bool = True
     query_backbone: str | None = None
     head_width: int | None = Field(default=None, ge=1)
     max_length: int | None = Field(default=None, ge=8)
@@ -118,6 +128,8 @@ class ModelConfig(Config):
     def _combinations(self) -> ModelConfig:
         if self.query_backbone is not None and self.query not in ("mlm", "term-weight"):
             raise ValueError(f"query = {self.query!r} has no network for query_backbone")
+        if not self.train_document and self.query in ("mlm", "term-weight"):
+            raise ValueError(f"query = {self.query!r} leaves nothing to train without the document")
         if self.query_term_frequency != "presence" and self.query not in ("idf", "learned"):
             raise ValueError(f"query = {self.query!r} knows query_term_frequency = 'presence' only")
         return self
@@ -289,7 +301,12 @@ class TrainConfig(Config):
 def recipe_hash(config: TrainConfig) -> str:
     """Return the hash of what decides the result: not where files lie, nor how it is logged."""
     logged = {"log_every", "checkpoint_every", "evaluate_every", "models_folder"}
-    model = config.model.model_copy(update={"backbone": Path(config.model.backbone).name})
+    model = config.model.model_copy(
+        update={
+            "backbone": Path(config.model.backbone).name,
+            "lexical": config.model.lexical and Path(config.model.lexical.name),
+        }
+    )
     data = config.data.model_copy(update={"pairs": ()})
     same = {name: getattr(TrainConfig(), name) for name in logged}
     teachers = tuple(

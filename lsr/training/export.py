@@ -19,16 +19,18 @@ from lsr.encoders.composed import ComposedEncoder
 from lsr.encoders.folder import ENCODER_FORMAT
 from lsr.encoders.hf_models import load_tokenizer, positions
 from lsr.encoders.inference_free import LookupQueryEncoder
+from lsr.encoders.lexical import LexicalEncoder
 from lsr.encoders.splade import MaskedLMEncoder
 from lsr.encoders.term_weight import TermWeightEncoder
 from lsr.encoders.tokenization import TextTokenizer
 from lsr.encoders.torch_encoder import TextOptions
 from lsr.encoders.torch_sides import LookupSide, MaskedLMSide
 from lsr.training.config import TrainConfig
+from lsr.training.lexical_part import load_lexical
 from lsr.training.network import Network, NeuralSide, QuerySide, ScalarSide, model_folder
 from lsr.training.pair_table import PairTable
 
-__all__ = ["build_encoder", "model_card", "save_model"]
+__all__ = ["build_encoder", "model_card", "save_lexical", "save_model"]
 
 
 def build_encoder(network: Network, config: TrainConfig, *, device: str = "cpu") -> Encoder:
@@ -148,6 +150,21 @@ def save_model(
             writer.text("recipe.json", public.model_dump_json(indent=1))
 
 
+def save_lexical(network: Network, config: TrainConfig, path: Path) -> None:
+    """Write the lexical channel of a network that has one into `path`, its idf as it was trained.
+
+    ``lsr encoder add-lexical MODEL --lexical PATH`` puts both together again.
+    """
+    if network.lexical is None or config.model.lexical is None:
+        return
+    fitted = load_lexical(config.model.lexical)
+    weights = torch.relu(network.lexical.weight.detach()).cpu() / config.model.lexical_weight
+    shutil.rmtree(path, ignore_errors=True)
+    LexicalEncoder(
+        fitted.vocabulary, weights.numpy(), fitted.mean_length, config=fitted.config
+    ).save(path)
+
+
 def _without_folders(config: TrainConfig) -> TrainConfig:
     """Return the recipe with the names of folders and files only: a model travels."""
     model = config.model
@@ -155,6 +172,7 @@ def _without_folders(config: TrainConfig) -> TrainConfig:
         "backbone": Path(model.backbone).name,
         "query_backbone": Path(model.query_backbone).name if model.query_backbone else None,
         "query_weights": Path(model.query_weights.name) if model.query_weights else None,
+        "lexical": Path(model.lexical.name) if model.lexical else None,
     }
     teachers = [
         t.model_copy(update={"model": Path(t.model).name})
@@ -209,6 +227,10 @@ def model_card(config: TrainConfig, pairs: PairTable, *, step: int, figures: dic
             "",
             f"- Backbone: {Path(config.model.backbone).name}",
             f"- Queries: {model.query}",
+            *(
+                [f"- Trained beside lexical scores, × {model.lexical_weight:g}"]
+                * bool(model.lexical)
+            ),
             f"- Documents: {model.document}, {model.pooling} pooling, {model.saturation}",
             f"- Saved weights: {config.save_dtype}",
             "",

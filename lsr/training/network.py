@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from lsr.core.errors import ModelFormatError
 from lsr.encoders.torch_sides import LookupSide, MaskedLMSide, TermWeightSide, saturate
 from lsr.training.config import ExecutionConfig, TrainConfig
+from lsr.training.lexical_part import LexicalPart
 from lsr.training.projection import max_project
 
 __all__ = [
@@ -80,11 +81,14 @@ QuerySide = NeuralSide | LookupSide | ScalarSide
 
 
 class Network(nn.Module):
-    """A query side and a document side; one module where they are shared."""
+    """A query side and a document side, one module where they are shared; maybe a lexical part."""
 
-    def __init__(self, query: QuerySide, document: NeuralSide) -> None:
+    def __init__(
+        self, query: QuerySide, document: NeuralSide, lexical: LexicalPart | None = None
+    ) -> None:
         super().__init__()
         self.document = document
+        self.lexical = lexical
         self.shared = query is document
         if not self.shared:
             self.query = query
@@ -195,7 +199,11 @@ def load_masked_lm(path: str | Path, *, dropout: float | None = None) -> tuple[A
 
 
 def build_network(
-    config: TrainConfig, *, idf: Tensor, special: dict[str, int]
+    config: TrainConfig,
+    *,
+    idf: Tensor,
+    special: dict[str, int],
+    lexical: LexicalPart | None = None,
 ) -> tuple[Network, bool]:
     """Return the network a recipe asks for, and whether a masked-LM head of it is fresh.
 
@@ -207,6 +215,8 @@ def build_network(
         Of the training passages.
     special : dict of int
         Ids that never get a query weight.
+    lexical : LexicalPart, optional
+        Taken over as it is.
     """
     model = config.model
     size = len(idf)
@@ -242,7 +252,8 @@ def build_network(
             backbone = model.query_backbone or model.backbone
             query, fresh_query = _neural_side(config, kind, backbone, size, terms)
             fresh = fresh or fresh_query
-    return Network(query, document), fresh
+    document.requires_grad_(model.train_document)
+    return Network(query, document, lexical), fresh
 
 
 def _saved_table(path: Path, size: int) -> Tensor:

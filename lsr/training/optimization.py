@@ -24,10 +24,12 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
 
 
 def build_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """Return AdamW: matrices decay, vectors do not, the query table has its own rate."""
+    """Return AdamW: matrices decay, vectors do not, tables of query weights have their own rate."""
     table: list[nn.Parameter] = []
     if isinstance(network, Network) and not network.shared:
         table = [p for n, p in network.query.named_parameters() if n in ("weight", "scalar")]
+    if isinstance(network, Network) and network.lexical is not None:
+        table += network.lexical.parameters()
     known = {id(p) for p in table}
     rest = [p for p in network.parameters() if p.requires_grad and id(p) not in known]
     groups = [

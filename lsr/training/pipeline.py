@@ -3,11 +3,13 @@
 ::
 
     DATA/pairs/            tokenised pairs                      stage "tokenise"
+    DATA/lexical/          their lexical vectors, if used       stage "lexical"
     DATA/teachers/NAME/    a teacher's vectors                  stage "teachers"
     DATA/negatives/        mined passages                       stage "negatives"
     OUT/warmup/            masked-LM checkpoint                 stage "warmup"
     OUT/checkpoint/        the ranking's checkpoint             stage "train"
     OUT/model/             the encoder                          stage "save"
+    OUT/lexical/           its lexical channel, if it has one
     OUT/log.jsonl          one line a logging step
 
 `DATA` is `OUT/data` unless it is named, so that recipes can share it.
@@ -36,6 +38,13 @@ from lsr.training.candidates import BM25Search, CandidateSearch, DenseSearch, Sp
 from lsr.training.checkpoint import load_parameters
 from lsr.training.config import TrainConfig, recipe_hash
 from lsr.training.distributed import Processes
+from lsr.training.lexical_part import (
+    LEXICAL_KIND,
+    LexicalPart,
+    LexicalTable,
+    load_lexical,
+    make_lexical_table,
+)
 from lsr.training.logs import forget_after, read_log, tensorboard_writer, write_json_line
 from lsr.training.negatives import mine_negatives, open_negatives
 from lsr.training.network import Network, build_network, model_folder
@@ -48,7 +57,7 @@ from lsr.training.warmup import shift_bias, warm_up
 
 __all__ = ["STAGES", "Pipeline"]
 
-STAGES = ("tokenise", "teachers", "negatives", "warmup", "train", "save")
+STAGES = ("tokenise", "lexical", "teachers", "negatives", "warmup", "train", "save")
 _log = logging.getLogger(__name__)
 # What changes where data lies or how often it is seen, not what the product holds.
 _NOT_THE_PRODUCT = {"pairs", "source_weights", "weight", "model"}
@@ -180,12 +189,32 @@ class Pipeline:
         path = self.data / "pairs"
         if self._stands(path, "training-pairs", self.config.data):
             return True
+        tokenizer = Tokenizer.from_file(str(self._tokenizer_file()))
+        prepare_pairs(path, self.config.data, tokenizer, seed=self.config.seed)
+        return True
+
+    def _tokenizer_file(self) -> Path:
         file = model_folder(self.config.model.backbone) / "tokenizer.json"
         if not file.is_file():
             raise ModelFormatError(
                 f"{file.parent} has no tokenizer.json.", hint="Set model.backbone to a folder."
             )
-        prepare_pairs(path, self.config.data, Tokenizer.from_file(str(file)), seed=self.config.seed)
+        return file
+
+    def _lexical(self, deadline: float | None) -> bool:
+        if self.config.model.lexical is None:
+            return True
+        encoder = load_lexical(self.config.model.lexical)
+        path = self.data / "lexical"
+        if path.is_dir():
+            manifest = read_manifest(path, kind=LEXICAL_KIND, format_version=1)
+            if manifest.config["fingerprint"] != encoder.fingerprint:
+                raise ArtifactExistsError(
+                    f"{path} was made with another lexical encoder.",
+                    hint="Name another --data folder, or delete this product.",
+                )
+            return True
+        make_lexical_table(encoder, self.pairs(), self._tokenizer_file(), path)
         return True
 
     def _teachers(self, deadline: float | None) -> bool:
@@ -222,7 +251,9 @@ class Pipeline:
         """Return the untrained network on the device."""
         torch.manual_seed(self.config.seed)
         idf = torch.from_numpy(pairs.idf())
-        network, fresh = build_network(self.config, idf=idf, special=pairs.special)
+        network, fresh = build_network(
+            self.config, idf=idf, special=pairs.special, lexical=self._lexical_part()
+        )
         if fresh and self.config.warmup.steps == 0:
             _log.warning("The masked-LM head is fresh and there is no warm-up stage.")
         network.to(self.group.device)
@@ -232,6 +263,14 @@ class Pipeline:
                 if isinstance(model, torch.nn.Module):
                     model.compile(dynamic=True)
         return network
+
+    def _lexical_part(self) -> LexicalPart | None:
+        model = self.config.model
+        if model.lexical is None:
+            return None
+        weight = model.lexical_weight * torch.from_numpy(load_lexical(model.lexical).weights)
+        table = LexicalTable(self.data / "lexical")
+        return LexicalPart(table, weight, trainable=model.train_query_weights)
 
     def _warmup(self, deadline: float | None) -> bool:
         config = self.config
@@ -306,7 +345,7 @@ class Pipeline:
     def _save(self, deadline: float | None) -> bool:
         if not self.group.first:
             return True
-        from lsr.training.export import save_model
+        from lsr.training.export import save_lexical, save_model
 
         pairs = self.pairs()
         network = self.network(pairs)
@@ -315,4 +354,5 @@ class Pipeline:
             network.cpu().eval(), self.config, pairs, self.out / "model",
             step=int(state["step"]), figures=self._logged(),
         )  # fmt: skip
+        save_lexical(network, self.config, self.out / "lexical")
         return True

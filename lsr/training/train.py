@@ -174,12 +174,7 @@ class Trainer:
     def _forward(self, rows: BatchRows, q: Tensor, d: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return loss and parts from this process's vectors."""
         queries, documents = gather(q, self.group), gather(d, self.group)
-        scores = Scores(
-            queries @ documents.T,
-            self.sampler.group,
-            self.teachers.scores(rows) if self.teachers else None,
-            torch.from_numpy(rows.positives).to(self.group.device),
-        )
+        scores = self._scores(rows, queries @ documents.T + self._lexical_scores(rows))
         loss, parts = self.losses(scores)
         if self.document_tax is not None:
             if isinstance(self.document_tax, DFFlops):
@@ -209,6 +204,23 @@ class Trainer:
                 parts["teacher_top"] = agree.float().mean()
             parts["first_of_batch"] = (scores.student.argmax(dim=1) == first).float().mean()
         return loss, parts
+
+    def _lexical_scores(self, rows: BatchRows) -> Tensor | float:
+        """Return the lexical part's share of the scores, shape (N, N · G)."""
+        lexical = self.network.lexical
+        if lexical is None:
+            return 0.0
+        # Only this process's queries carry gradient: the sum over the processes is the whole.
+        mine = lexical.queries(rows.queries[self.group.share(len(rows.queries))])
+        return gather(mine, self.group) @ lexical.documents(rows.documents).T
+
+    def _scores(self, rows: BatchRows, student: Tensor) -> Scores:
+        return Scores(
+            student,
+            self.sampler.group,
+            self.teachers.scores(rows) if self.teachers else None,
+            torch.from_numpy(rows.positives).to(self.group.device),
+        )
 
     def document_weight(self) -> float:
         """Return λ of the document regulariser at this step."""
@@ -354,12 +366,11 @@ class Trainer:
         self.network.eval()
         q = self._encode("query", rows.queries, grad=False).vectors
         d = self._encode("document", rows.documents, grad=False).vectors
-        scores = Scores(
-            q @ d.T,
-            self.sampler.group,
-            self.teachers.scores(rows) if self.teachers else None,
-            torch.from_numpy(rows.positives).to(self.group.device),
-        )
+        student = q @ d.T
+        if self.network.lexical is not None:
+            lexical = self.network.lexical
+            student += lexical.queries(rows.queries) @ lexical.documents(rows.documents).T
+        scores = self._scores(rows, student)
         loss, parts = self.losses(scores)
         first = torch.arange(len(q), device=q.device) * self.sampler.group
         self.network.train()

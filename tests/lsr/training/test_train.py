@@ -14,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from lsr.core.errors import ArtifactExistsError, ConfigError, TrainingError
+from lsr.encoders.lexical import LexicalEncoder
 from lsr.training.distributed import Processes, processes
 from lsr.training.logs import write_json_line
 from lsr.training.pipeline import Pipeline
@@ -28,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(config: Any, out: Path, data: Path, **kwargs: Any) -> list[dict[str, Any]]:
-    Pipeline(config, out, data, ONE).run(("tokenise", "train"), **kwargs)
+    Pipeline(config, out, data, ONE).run(("tokenise", "lexical", "train"), **kwargs)
     return read_log(out)
 
 
@@ -168,13 +169,21 @@ def train_as_rank(rank: int, port: int, config: Any, out: Path, data: Path) -> N
         Pipeline(config, out, data, group).run(("train",))
 
 
-def test_two_processes_train_as_one(recipe: Callable[..., Any], tmp_path: Path, data: Path) -> None:
+@pytest.mark.parametrize("lexical", [False, True])
+def test_two_processes_train_as_one(
+    recipe: Callable[..., Any], pairs_file: Path, tmp_path: Path, data: Path, lexical: bool
+) -> None:
     config = recipe(
         steps=3,
         document_regularizer={"weight": 1e-2, "warmup_steps": 0},
         controller={"target_doc_terms": 20, "ramp_steps": 3},
     )
-    config = config.model_copy(update={"model": config.model.model_copy(update={"dropout": 0.0})})
+    model: dict[str, Any] = {"dropout": 0.0}
+    if lexical:
+        model["lexical"] = tmp_path / "lexical"
+        texts = pairs_file.read_text(encoding="utf-8").splitlines()
+        LexicalEncoder.fit(json.loads(text)["positive"] for text in texts).save(model["lexical"])
+    config = config.model_copy(update={"model": config.model.model_copy(update=model)})
     train(config, tmp_path / "one", data)
     port = 20000 + os.getpid() % 20000
     # Forked, so that torch is not imported again; nothing runs in threads here.
