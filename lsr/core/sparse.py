@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 __all__ = [
+    "BoolArray",
     "Float16Array",
     "Float32Array",
     "Int32Array",
@@ -30,9 +31,11 @@ __all__ = [
     "UInt16Array",
     "UInt32Array",
     "UInt64Array",
+    "hstack",
     "vstack",
 ]
 
+BoolArray: TypeAlias = NDArray[np.bool_]
 Float16Array: TypeAlias = NDArray[np.float16]
 Float32Array: TypeAlias = NDArray[np.float32]
 Int32Array: TypeAlias = NDArray[np.int32]
@@ -323,6 +326,32 @@ class SparseMatrix:
             and np.array_equal(self.terms, other.terms)
             and np.array_equal(self.weights, other.weights)
         )
+
+
+def hstack(left: SparseMatrix, right: SparseMatrix) -> SparseMatrix:
+    """Return the rows of `left`, each with the same row of `right` behind it.
+
+    The terms of `right` follow those of `left`: its term 0 becomes ``left.size``.
+
+    Raises
+    ------
+    DataError
+        If the numbers of rows differ.
+    """
+    if left.n_rows != right.n_rows:
+        raise DataError(f"Cannot put {left.n_rows} and {right.n_rows} rows side by side.")
+    indptr, shape = left.indptr + right.indptr, (left.n_rows, left.size + right.size)
+    behind = right.terms + np.int32(left.size)
+    if left.n_rows == 1:  # what a single query is
+        parts = [left.terms, behind], [left.weights, right.weights]
+        return SparseMatrix(indptr, np.concatenate(parts[0]), np.concatenate(parts[1]), shape)
+    lengths = np.column_stack([np.diff(left.indptr), np.diff(right.indptr)]).ravel()
+    of_left = np.repeat(np.arange(len(lengths)) % 2 == 0, lengths)
+    terms = np.empty(len(of_left), np.int32)
+    weights = np.empty(len(of_left), np.float32)
+    terms[of_left], weights[of_left] = left.terms, left.weights
+    terms[~of_left], weights[~of_left] = behind, right.weights
+    return SparseMatrix(indptr, terms, weights, shape)
 
 
 def vstack(parts: Iterable[SparseMatrix], size: int) -> SparseMatrix:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from lsr.core.errors import EncoderError
 from lsr.core.origins import Origins, places_in
 from lsr.core.sparse import Float32Array, SparseMatrix
@@ -20,6 +18,8 @@ from lsr.encoders.base import IdfConvention, QueryEncoder, Span
 from lsr.encoders.composed import ComposedEncoder
 from lsr.encoders.folder import EncoderFolder, write_encoder_folder
 from lsr.encoders.inference_free import LookupQueryEncoder
+from lsr.encoders.lexical_channel import LexicalChannelEncoder, LexicalChannelQuery
+from lsr.encoders.pruning import select
 from lsr.encoders.tables import fingerprint
 
 __all__ = ["FoldedEncoder", "fold", "fold_encoder"]
@@ -36,10 +36,7 @@ def fold(matrix: SparseMatrix, weights: Float32Array) -> SparseMatrix:
         Not negative.
     """
     scaled = matrix.weights * weights[matrix.terms]
-    keep = scaled > 0
-    kept = np.concatenate([[0], np.cumsum(keep)])
-    indptr = np.ascontiguousarray(kept[matrix.indptr], dtype=np.int64)
-    return SparseMatrix(indptr, matrix.terms[keep], scaled[keep], matrix.shape)
+    return select(SparseMatrix(matrix.indptr, matrix.terms, scaled, matrix.shape), scaled > 0)
 
 
 class FoldedEncoder:
@@ -47,8 +44,8 @@ class FoldedEncoder:
 
     Parameters
     ----------
-    encoder : ComposedEncoder
-        With a `LookupQueryEncoder` as its query side.
+    encoder : ComposedEncoder or LexicalChannelEncoder
+        With a `LookupQueryEncoder` as its query side, or as that of its learned part.
 
     Raises
     ------
@@ -58,24 +55,16 @@ class FoldedEncoder:
 
     kind = "folded"
 
-    def __init__(self, encoder: ComposedEncoder) -> None:
-        if not isinstance(encoder.query, LookupQueryEncoder):
+    def __init__(self, encoder: ComposedEncoder | LexicalChannelEncoder) -> None:
+        query = encoder.query if isinstance(encoder, ComposedEncoder) else encoder
+        if not isinstance(query, LookupQueryEncoder | LexicalChannelQuery) or query.weights is None:
             raise EncoderError(
                 f"The query side of {encoder.name!r} is no table: its weights differ from query "
                 "to query and cannot be moved into the documents."
             )
         self.encoder = encoder
-        table = encoder.query
-        self._weights = table.weights
-        self.query = LookupQueryEncoder(
-            table.tokenizer,
-            (table.weights > 0).astype(np.float32),
-            name=f"{table.name}/binary",
-            idf="none",
-            max_length=table.max_length,
-            prompt=table.prompt,
-            term_frequency=table.term_frequency,
-        )
+        self._weights = query.weights
+        self.query = query.unweighted()
 
     @property
     def name(self) -> str:
@@ -152,7 +141,7 @@ def fold_encoder(encoder: QueryEncoder) -> FoldedEncoder:
     EncoderError
         If it has no query table of its own.
     """
-    if not isinstance(encoder, ComposedEncoder):
+    if not isinstance(encoder, ComposedEncoder | LexicalChannelEncoder):
         raise EncoderError(
             f"The encoder {encoder.name!r} has no query table that could be moved into the documents."
         )

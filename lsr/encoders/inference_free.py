@@ -149,6 +149,18 @@ class LookupQueryEncoder:
             term_frequency=self.term_frequency,
         )
 
+    def unweighted(self) -> LookupQueryEncoder:
+        """Return the query side that gives 1 to every term with a weight (or counts it)."""
+        return LookupQueryEncoder(
+            self.tokenizer,
+            (self.weights > 0).astype(np.float32),
+            name=f"{self.name}/binary",
+            idf="none",
+            max_length=self.max_length,
+            prompt=self.prompt,
+            term_frequency=self.term_frequency,
+        )
+
     @property
     def name(self) -> str:
         """How messages call it."""

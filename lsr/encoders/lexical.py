@@ -188,8 +188,13 @@ class LexicalEncoder:
 
     @property
     def idf(self) -> IdfConvention:
-        """``"query"``."""
-        return "query"
+        """``"query"``, or ``"none"`` of `unweighted`."""
+        return "none" if (self.weights == 1).all() else "query"
+
+    def unweighted(self) -> LexicalEncoder:
+        """Return the encoder whose queries count words: for documents that carry the idf."""
+        ones = np.ones_like(self.weights)
+        return LexicalEncoder(self._vocabulary, ones, self.mean_length, config=self.config)
 
     def encode_queries(self, texts: Sequence[str], *, batch_size: int = 32) -> SparseMatrix:
         """Return idf times the number of times a word stands in the query.
@@ -215,9 +220,10 @@ class LexicalEncoder:
     def _count(self, text: str) -> tuple[Int32Array, Float32Array, int]:
         words = self._analyzer.terms(text)
         # Words without a term do count for the length.
-        known = [t for t in map(self._term, words) if t is not None]
-        terms, counts = np.unique(np.array(known, dtype=np.int32), return_counts=True)
-        return terms, counts.astype(np.float32), len(words)
+        counts = Counter([t for t in map(self._term, words) if t is not None])
+        terms = sorted(counts)
+        tf = np.array([counts[term] for term in terms], dtype=np.float32)
+        return np.array(terms, dtype=np.int32), tf, len(words)
 
     def _term(self, stem: str) -> int | None:
         term = self._vocabulary.term(stem)

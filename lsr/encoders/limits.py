@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from lsr.encoders.parts import document_part, query_part
+
 __all__ = ["TextLimits", "text_limits"]
 
 
@@ -19,11 +21,13 @@ class TextLimits(NamedTuple):
 
 
 def text_limits(encoder: object) -> TextLimits:
-    """Return the limits of an encoder, or of one side of it."""
-    query, document = (getattr(encoder, side, encoder) for side in ("query", "document"))
+    """Return the limits of an encoder, or of one side of it.
+
+    With a lexical channel they are the learned part's: the channel reads all.
+    """
     return TextLimits(
-        _limit(query, "query_max_length"),
-        _limit(document, "document_max_length"),
+        _limit(query_part(encoder), "query_max_length"),
+        _limit(document_part(encoder), "document_max_length"),
     )
 
 

@@ -30,6 +30,7 @@ from lsr.encoders.folder import ENCODER_FORMAT, ENCODER_NAME, EncoderFolder
 from lsr.encoders.folding import FoldedEncoder
 from lsr.encoders.inference_free import LookupQueryEncoder
 from lsr.encoders.lexical import LexicalEncoder
+from lsr.encoders.lexical_channel import LexicalChannelQuery
 
 __all__ = ["known_names", "load_encoder", "prepare_encoder", "shorten"]
 
@@ -156,6 +157,8 @@ def shorten(encoder: LoadedEncoder, query: int | None, document: int | None) -> 
         shorten(encoder.query, query, None)
         if isinstance(encoder.document, Encoder):
             shorten(encoder.document, None, document)
+    elif isinstance(encoder, LexicalChannelQuery):
+        shorten(encoder.learned, query, document)
     elif isinstance(encoder, BatchedEncoder):
         options = encoder.options
         _require_shorter(encoder.name, "query", query, options.query_max_length)
@@ -214,6 +217,8 @@ def _load_light(folder: EncoderFolder, *, device: str | None, dtype: str | None)
         return ComposedEncoder.from_folder(folder, device=device, dtype=dtype)
     if folder.kind == "folded":
         return FoldedEncoder.from_folder(folder, device=device, dtype=dtype)
+    if folder.kind == "lexical-channel":
+        return LexicalChannelQuery.from_folder(folder, device=device, dtype=dtype)
     if folder.kind == "term-weight":
         _require_torch(folder.path)
         from lsr.encoders.term_weight import TermWeightEncoder

@@ -8,6 +8,7 @@ from typing import Protocol
 from lsr.core.errors import EncoderError
 from lsr.core.origins import Origins
 from lsr.core.sparse import SparseMatrix
+from lsr.encoders.parts import document_part
 
 __all__ = ["EncodeWithOrigins", "tracing"]
 
@@ -27,10 +28,11 @@ def tracing(encoder: object) -> EncodeWithOrigins:
     Raises
     ------
     EncoderError
-        If it has none: what it weighs stands in the text, or it has no document side.
+        If it, or the part of it that reads documents, has none: what it weighs stands in the
+        text, or it has no document side.
     """
     found: EncodeWithOrigins | None = getattr(encoder, "encode_with_origins", None)
-    if found is None:
+    if found is None or not hasattr(document_part(encoder), "encode_with_origins"):
         name = getattr(encoder, "name", type(encoder).__name__)
         raise EncoderError(
             f"The encoder {name!r} keeps no positions.",

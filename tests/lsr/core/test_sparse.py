@@ -6,7 +6,7 @@ from hypothesis import given
 from scipy import sparse
 
 from lsr.core.errors import ArgumentError, DataError, WeightError
-from lsr.core.sparse import SparseMatrix, SparseVector, vstack
+from lsr.core.sparse import SparseMatrix, SparseVector, hstack, vstack
 from tests.helpers.strategies import sparse_matrices, sparse_vectors
 
 SIZE = 40
@@ -44,6 +44,18 @@ def test_rows_take_and_vstack_agree(matrix: SparseMatrix) -> None:
     backwards = list(range(matrix.n_rows))[::-1]
     assert list(matrix.take(backwards)) == list(matrix)[::-1]
     assert SparseMatrix.from_rows(matrix, SIZE) == matrix
+
+
+@given(sparse_matrices(SIZE), sparse_matrices(9))
+def test_hstack_puts_rows_side_by_side(left: SparseMatrix, right: SparseMatrix) -> None:
+    n = min(left.n_rows, right.n_rows)
+    left, right = left.rows(0, n), right.rows(0, n)
+    got = hstack(left, right).check()
+    dense = np.hstack([left.to_scipy().toarray(), right.to_scipy().toarray()])
+    np.testing.assert_array_equal(got.to_scipy().toarray(), dense)
+    assert got.nnz == left.nnz + right.nnz
+    with pytest.raises(DataError, match="side by side"):
+        hstack(left, SparseMatrix.from_rows([*right, SparseVector.from_mapping({}, 9)], 9))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -0.5])
