@@ -97,7 +97,7 @@ def prepare_demo(home: Path, *, encoder: str | None = None) -> Demo:
 def _keeps_positions(encoder: object) -> bool:
     """Return whether the encoder can tell where each weight comes from; the lexical one cannot."""
     try:
-        tracing(getattr(encoder, "document", encoder))
+        tracing(encoder)
     except EncoderError:
         return False
     return True

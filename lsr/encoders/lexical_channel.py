@@ -18,7 +18,7 @@ lexical and learned scores are summed; its learned vectors are dense).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +30,13 @@ from lsr.core.vocabulary import Vocabulary
 from lsr.encoders.base import Encoder, IdfConvention, QueryEncoder, Span
 from lsr.encoders.folder import EncoderFolder, write_encoder_folder
 from lsr.encoders.inference_free import LookupQueryEncoder
-from lsr.encoders.lexical import LexicalEncoder
+from lsr.encoders.lexical import LexicalConfig, LexicalEncoder
 from lsr.encoders.parts import query_part
 from lsr.encoders.pruning import heaviest, select
 from lsr.encoders.tables import fingerprint
 from lsr.encoders.tracing import tracing
 
-__all__ = ["LexicalChannelEncoder", "LexicalChannelQuery"]
+__all__ = ["LexicalChannelEncoder", "LexicalChannelQuery", "add_lexical"]
 
 
 class LexicalChannelQuery:
@@ -272,6 +272,16 @@ class LexicalChannelEncoder(LexicalChannelQuery):
         keep = self._kept(whole)
         return select(whole, keep), Origins(places[keep, 0], places[keep, 1])
 
+    def with_learned(self, learned: Encoder, *, name: str | None = None) -> LexicalChannelEncoder:
+        """Return the encoder with another learned part, and the same channel beside it."""
+        return LexicalChannelEncoder(
+            learned,
+            self.lexical,
+            weight=self.weight,
+            max_terms=self.max_terms,
+            name=name or self.name,
+        )
+
     def _kept(self, whole: SparseMatrix) -> BoolArray:
         if self.max_terms is None or self._impacts is None:
             return np.ones(whole.nnz, dtype=np.bool_)
@@ -283,6 +293,49 @@ class LexicalChannelEncoder(LexicalChannelQuery):
 
     def _options(self) -> dict[str, float | int | None]:
         return {"weight": self.weight, "max_terms": self.max_terms}
+
+
+def add_lexical(
+    learned: Encoder,
+    texts: Iterable[str],
+    *,
+    weight: float = 0.5,
+    max_terms: int | None = None,
+    config: LexicalConfig | None = None,
+    name: str | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> LexicalChannelEncoder:
+    """Return `learned` with a lexical channel fitted on `texts`.
+
+    Parameters
+    ----------
+    learned, weight, max_terms, name
+        As for `LexicalChannelEncoder`.
+    texts, config, advance
+        As for `LexicalEncoder.fit`.
+
+    Raises
+    ------
+    ArgumentError, EncoderError
+        As `LexicalChannelEncoder`; before a text is read.
+    DataError
+        If no text has a word in it.
+
+    Examples
+    --------
+    >>> learned = LexicalEncoder.fit(["any encoder"], config=LexicalConfig(stemmer=None))
+    >>> encoder = add_lexical(learned, ["Studies of any kind", "of rare names"])
+    >>> encoder.vocabulary.tokens
+    ('any', 'encoder', 'ani*', 'kind*', 'name*', 'rare*', 'studi*')
+    """
+
+    def join(lexical: LexicalEncoder) -> LexicalChannelEncoder:
+        return LexicalChannelEncoder(
+            learned, lexical, weight=weight, max_terms=max_terms, name=name
+        )
+
+    join(LexicalEncoder.fit(["probe"]))  # a corpus may take minutes; what is wrong is told now
+    return join(LexicalEncoder.fit(texts, config=config, advance=advance))
 
 
 def _first_places(lexical: LexicalEncoder, text: str) -> Int32Array:

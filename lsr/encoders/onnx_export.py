@@ -24,10 +24,12 @@ from lsr.core.errors import (
     ModelFormatError,
 )
 from lsr.core.sparse import Float32Array
-from lsr.encoders.base import QueryEncoder
+from lsr.encoders.base import Encoder, QueryEncoder
 from lsr.encoders.composed import ComposedEncoder
 from lsr.encoders.folder import EncoderFolder, write_encoder_folder
 from lsr.encoders.inference_free import LookupQueryEncoder
+from lsr.encoders.lexical_channel import LexicalChannelEncoder
+from lsr.encoders.loading import load_encoder
 from lsr.encoders.onnx_encoder import MODEL_NAME, OnnxEncoder
 from lsr.encoders.onnx_quantize import (
     halve_storage,
@@ -113,8 +115,9 @@ def save_light(
 
     Parameters
     ----------
-    encoder : MaskedLMEncoder or ComposedEncoder
-        A siamese masked-LM, or a masked-LM document side with a query table.
+    encoder : MaskedLMEncoder, ComposedEncoder or LexicalChannelEncoder
+        A siamese masked-LM, or a masked-LM document side with a query table; a lexical channel
+        beside either stays as it is.
     path : Path
         The new folder.
     name : str, optional
@@ -129,6 +132,13 @@ def save_light(
     """
     if isinstance(encoder, MaskedLMEncoder):
         save_onnx(encoder, path, name=name, weights=weights)
+        return
+    if isinstance(encoder, LexicalChannelEncoder):
+        with TemporaryDirectory() as folder:
+            save_light(encoder.learned, Path(folder) / "learned", weights=weights)
+            learned = load_encoder(Path(folder) / "learned")
+            assert isinstance(learned, Encoder)  # what is exported has both sides
+            encoder.with_learned(learned, name=name).save(path)
         return
     if not (
         isinstance(encoder, ComposedEncoder)
