@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lsr.core.errors import ArgumentError, EncoderError, ModelFormatError
-from lsr.encoders import load_encoder
+from lsr.encoders import LexicalChannelEncoder, add_lexical, load_encoder
 from lsr.encoders.batched import TextOptions
 from lsr.encoders.composed import ComposedEncoder
 from lsr.encoders.inference_free import LookupQueryEncoder
@@ -182,5 +182,15 @@ def test_a_whole_encoder_is_exported(torch_encoder: MaskedLMEncoder, tmp_path: P
     )
     save_light(torch_encoder, tmp_path / "siamese", name="small")
     assert load_encoder(tmp_path / "siamese").name == "small"
+    channel = add_lexical(pair, TEXTS, weight=0.7, max_terms=20, name="both")
+    save_light(channel, tmp_path / "both", weights="float32", name="light")
+    light = load_encoder(tmp_path / "both")
+    assert isinstance(light, LexicalChannelEncoder)
+    assert (light.name, light.weight, light.max_terms) == ("light", 0.7, 20)
+    assert light.lexical.fingerprint == channel.lexical.fingerprint
+    assert light.encode_queries(TEXTS) == channel.encode_queries(TEXTS)
+    assert light.encode_documents(TEXTS) == channel.with_learned(made).encode_documents(TEXTS)
+    with pytest.raises(EncoderError, match="cannot be exported"):
+        save_light(channel.lexical, tmp_path / "no")
     with pytest.raises(EncoderError, match="cannot be exported"):
         save_light(query, tmp_path / "no")
