@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from lsr.core.records import Document
 from serving.schemas import (
@@ -29,8 +29,20 @@ __all__ = [
 ]
 
 
+def _either_id(schema: dict[str, Any]) -> None:
+    """Say in a schema that a document is named by `doc_id` or by `_id`."""
+    schema["properties"]["_id"] = schema["properties"]["doc_id"] | {
+        "title": "Id",
+        "description": "Another name of `doc_id`, as BEIR's `corpus.jsonl` has it.",
+    }
+    schema["required"].remove("doc_id")
+    schema["anyOf"] = [{"required": ["doc_id"]}, {"required": ["_id"]}]
+
+
 class DocumentIn(RequestModel):
-    """A document to write."""
+    """A document to write, named by `doc_id` or by `_id`; by both only if they are the same."""
+
+    model_config = ConfigDict(json_schema_extra=_either_id)
 
     doc_id: str = Field(min_length=1, max_length=1024, pattern=r"^[^\x00\n]*$")
     text: str = Field(default="", max_length=MAX_TEXT_CHARS)
@@ -51,6 +63,17 @@ class DocumentIn(RequestModel):
         description="For the dense half, where the collection has one; its bi-encoder makes it "
         "otherwise.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_doc_id(cls, body: Any) -> Any:
+        if not isinstance(body, dict) or "_id" not in body:
+            return body
+        named = dict(body)
+        name = named.pop("_id")
+        if named.setdefault("doc_id", name) != name:
+            raise ValueError("doc_id and _id are two names of one field, and differ here.")
+        return named
 
     def record(self) -> Document:
         """Return the document without its vector."""

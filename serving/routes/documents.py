@@ -99,7 +99,7 @@ async def _numbered(body: UpsertRequest) -> AsyncIterator[Line | LineProblem]:
     openapi_extra=_LINES,
 )
 async def post_import(name: IndexName, request: Request, wait: Wait = True) -> Response:
-    """Write a stream of documents, one a line, of any length.
+    """Write a stream of documents, one a line, of any length; a BEIR `corpus.jsonl` as it is.
 
     A line that cannot be used is reported with its number, and the rest goes on. With `wait=false`
     the stream is taken as fast as it comes, up to the size of the inbox, and written afterwards.

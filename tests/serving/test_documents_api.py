@@ -23,6 +23,7 @@ from serving.app import create_app
 from serving.client import Client
 from serving.engine import Engine
 from serving.keys import KeyRing
+from serving.schemas_writing import DocumentIn
 from serving.settings import IndexSource, ServeSettings
 from tests.serving.conftest import DOCUMENTS
 from tests.serving.test_client import ThroughTestClient
@@ -156,6 +157,42 @@ def test_import_reports_each_bad_line(live: TestClient) -> None:
     assert "doc_id" in messages[2]
     assert "txt" in messages[3]
     assert sorted(found(live, "super bowl network york")) == ["a", "d"]
+
+
+def test_a_beir_corpus_is_imported_as_it_is(live: TestClient) -> None:
+    lines = [
+        json.dumps({"_id": "4983", "title": "Bowl", "text": "super", "metadata": {}}),
+        json.dumps({"_id": "norm/ans", "doc_id": "norm/ans", "text": "new york"}),
+        json.dumps({"_id": "one", "doc_id": "two", "text": "york"}),
+        json.dumps({"_id": 7, "text": "york"}),
+    ]
+    for wait in ("true", "false"):
+        path = f"{LIVE}/documents/import?wait={wait}"
+        answer = live.post(path, content="\n".join(lines)).json()
+        if wait == "false":
+            while answer["state"] not in ("succeeded", "failed"):
+                answer = live.get(f"/v1/tasks/{answer['id']}").json()
+            answer = answer["result"]
+        assert (answer["n_added"] + answer["n_replaced"], answer["n_failed"]) == (2, 2)
+        assert "doc_id and _id" in answer["problems"][0]["message"]
+        assert "doc_id: " in answer["problems"][1]["message"]
+        assert live.get(f"{LIVE}/documents/4983").json()["title"] == "Bowl"
+        assert live.delete(f"{LIVE}/documents/norm/ans").status_code == 200
+    body = {"documents": [{"_id": "n1", "text": "network"}]}
+    assert live.post(f"{LIVE}/documents", json=body).json()["n_added"] == 1
+    body["documents"][0]["doc_id"] = "n2"
+    refused = live.post(f"{LIVE}/documents", json=body)
+    assert refused.status_code == 422 and "differ" in refused.json()["error"]["message"]
+    assert set(found(live, "network bowl")) == {"n1", "4983"}
+
+
+def test_the_document_says_that_either_identifier_does() -> None:
+    schema = DocumentIn.model_json_schema()
+    assert schema["anyOf"] == [{"required": ["doc_id"]}, {"required": ["_id"]}]
+    assert not schema["required"]
+    bounds = ("type", "minLength", "maxLength", "pattern")
+    one, other = (schema["properties"][name] for name in ("doc_id", "_id"))
+    assert [one[name] for name in bounds] == [other[name] for name in bounds]
 
 
 def test_import_of_more_than_a_body_may_hold(live: TestClient) -> None:
