@@ -107,7 +107,7 @@ def search(
         engine.close()
 
 
-def _result(engine: Engine, answer: Answer, in_query: ShownTerms) -> dict[str, Any]:
+def _result(engine: Engine, answer: Answer, in_query: frozenset[int]) -> dict[str, Any]:
     from pydantic_core import to_jsonable_python
 
     from serving.answers import search_response

@@ -308,4 +308,7 @@ class Engine(Searcher):
             matrix = encoder.encode_queries([text])
         else:
             matrix = self.require_document_encoder().encode_documents([text])
-        return EncodedText(matrix.row(0), places_by_term(encoder.spans(text)))
+        spans: dict[int, list[tuple[int, int]]] = {}
+        for span in encoder.spans(text):
+            spans.setdefault(span.term, []).append((span.start, span.end))
+        return EncodedText(matrix.row(0), spans)
