@@ -14,6 +14,7 @@ from lsr.core.records import Document
 from lsr.core.sparse import SparseVector
 from lsr.core.vocabulary import Vocabulary
 from serving.engine import Engine
+from serving.highlight import ShownTerms
 from serving.results import Answer, EncodedText, Hit, HitParts, Times
 from serving.schemas import IndexInfo, ParameterInfo
 from serving.schemas_search import (
@@ -47,17 +48,18 @@ def _heaviest(vector: SparseVector) -> Iterator[tuple[int, float]]:
 
 
 def query_terms(
-    vector: SparseVector, vocabulary: Vocabulary, *, in_query: Collection[int] | None = None
+    vector: SparseVector, vocabulary: Vocabulary, *, in_query: ShownTerms | None = None
 ) -> list[dict[str, Any]]:
     """Return the values of a `TermWeight` for each term of a vector, heaviest first.
 
-    With whether the text shows it, if known.
+    With whether and where the text shows it, if known.
     """
     token = vocabulary.token
     if in_query is None:
         return [{"token": token(t), "weight": w} for t, w in _heaviest(vector)]
     return [
-        {"token": token(t), "weight": w, "in_query": t in in_query} for t, w in _heaviest(vector)
+        {"token": token(t), "weight": w, "in_query": t in in_query, "spans": in_query.get(t, [])}
+        for t, w in _heaviest(vector)
     ]
 
 
@@ -183,7 +185,7 @@ def search_response(
     *,
     fields: Collection[str],
     highlight: bool,
-    in_query: Collection[int] | None,
+    in_query: ShownTerms | None,
     params: dict[str, Any],
     request_id: str,
 ) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from lsr.core.options import JsonOption, QuietOption, ThreadsOption
 
 if TYPE_CHECKING:
     from serving.engine import Engine
+    from serving.highlight import ShownTerms
     from serving.results import Answer
 
 __all__ = ["register"]
@@ -107,7 +108,7 @@ def search(
         engine.close()
 
 
-def _result(engine: Engine, answer: Answer, in_query: frozenset[int]) -> dict[str, Any]:
+def _result(engine: Engine, answer: Answer, in_query: ShownTerms) -> dict[str, Any]:
     from pydantic_core import to_jsonable_python
 
     from serving.answers import search_response

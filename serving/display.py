@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -50,7 +50,7 @@ def passage(text: str, spans: Sequence[tuple[int, int]], n_chars: int) -> tuple[
     return start, end
 
 
-def show_answer(answer: Answer, vocabulary: Vocabulary, *, in_query: frozenset[int]) -> None:
+def show_answer(answer: Answer, vocabulary: Vocabulary, *, in_query: Collection[int]) -> None:
     """Print the results of a search; with bars where they are explained."""
     console = Console(highlight=False)
     times = answer.times

@@ -26,6 +26,7 @@ from lsr.core.sparse import SparseVector
 from lsr.encoders.base import Encoder, QueryEncoder
 from lsr.encoders.loading import load_encoder
 from serving.encoding import DenseDocumentEncoder, DocumentEncoder
+from serving.highlight import places_by_term
 from serving.hybrid import DenseQuery, Hybrid, fused
 from serving.queries import QueryEdits, QueryInput, QueryReader
 from serving.results import (
@@ -308,7 +309,4 @@ class Engine(Searcher):
             matrix = encoder.encode_queries([text])
         else:
             matrix = self.require_document_encoder().encode_documents([text])
-        spans: dict[int, list[tuple[int, int]]] = {}
-        for span in encoder.spans(text):
-            spans.setdefault(span.term, []).append((span.start, span.end))
-        return EncodedText(matrix.row(0), spans)
+        return EncodedText(matrix.row(0), places_by_term(encoder.spans(text)))

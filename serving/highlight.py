@@ -10,16 +10,27 @@ document's encoder added has none.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from lsr.core.origins import Origins
 from lsr.core.records import Document
 from lsr.core.sparse import Int32Array
-from lsr.encoders.base import QueryEncoder
+from lsr.encoders.base import QueryEncoder, Span
 
-__all__ = ["FIELDS", "Highlight", "find_highlights", "find_origins", "find_shown"]
+__all__ = [
+    "FIELDS",
+    "Highlight",
+    "ShownTerms",
+    "find_highlights",
+    "find_origins",
+    "find_shown",
+    "places_by_term",
+]
+
+ShownTerms: TypeAlias = dict[int, list[tuple[int, int]]]
+"""The terms that a text shows, with start and end of the pieces that show each."""
 
 FIELDS = ("title", "text")
 """The text fields of a document, in reading order."""
@@ -36,6 +47,14 @@ class Highlight(NamedTuple):
     end: int
     term: int
     origin: bool = False
+
+
+def places_by_term(spans: Iterable[Span]) -> ShownTerms:
+    """Return the pieces of a text by the term they stand for."""
+    places: ShownTerms = {}
+    for span in spans:
+        places.setdefault(span.term, []).append((span.start, span.end))
+    return places
 
 
 def find_shown(encoder: QueryEncoder, document: Document, terms: Iterable[int]) -> list[Highlight]:

@@ -10,6 +10,7 @@ from lsr.core.errors import QueryError, near_names
 from lsr.core.sparse import SparseMatrix, SparseVector
 from lsr.core.vocabulary import Vocabulary
 from lsr.encoders.base import QueryEncoder
+from serving.highlight import ShownTerms, places_by_term
 
 __all__ = ["QueryEdits", "QueryInput", "QueryReader"]
 
@@ -130,15 +131,19 @@ class QueryReader:
         rows = [next(encoded) if isinstance(q, str) else self.vector(q) for q in queries]
         return SparseMatrix.from_rows(rows, len(self.vocabulary))
 
-    def shown_terms(self, query: QueryInput, edits: QueryEdits | None = None) -> frozenset[int]:
-        """Return the terms that a query itself names; its others were added by the encoder."""
+    def shown_terms(self, query: QueryInput, edits: QueryEdits | None = None) -> ShownTerms:
+        """Return the terms that a query itself names, and where its text shows them.
+
+        Its others were added by the encoder.
+        """
         if isinstance(query, str):
-            shown = {span.term for span in self.require_encoder().spans(query)}
+            shown = places_by_term(self.require_encoder().spans(query))
         else:
-            shown = {self.term(token) for token in query}
+            shown = {self.term(token): [] for token in query}
         if edits is not None:
-            shown |= {self.term(token) for token in edits.add}
-        return frozenset(shown)
+            for token in edits.add:
+                shown.setdefault(self.term(token), [])
+        return shown
 
     def term(self, token: str) -> int:
         """Return the term of a token.

@@ -9,7 +9,7 @@ from indexing.explain import Explanation
 from lsr.core.origins import Origins
 from lsr.core.records import Document
 from lsr.core.sparse import Int32Array, SparseVector
-from serving.highlight import Highlight
+from serving.highlight import Highlight, ShownTerms
 
 __all__ = [
     "Answer",
@@ -161,7 +161,7 @@ class EncodedText:
     """A text's vector, and for each of its terms the pieces of text that stand for it."""
 
     vector: SparseVector
-    spans: dict[int, list[tuple[int, int]]]
+    spans: ShownTerms
 
 
 class HybridPlace(NamedTuple):

@@ -240,6 +240,11 @@ class TermWeight(AnswerModel):
     in_query: bool | None = Field(
         default=None, description="With `explain`: the query's text shows the term; else added."
     )
+    spans: list[tuple[int, int]] | None = Field(
+        default=None,
+        description="With `explain`: where the query's text shows the term, `[start, end]` in "
+        "Unicode code points.",
+    )
 
 
 class QueryBody(AnswerModel):

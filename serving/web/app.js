@@ -7,6 +7,7 @@ import { askForKey, setUpKey } from "./key.js";
 import { readFilter, readParams, renderParams } from "./params.js";
 import { isAdded, resultItem } from "./results.js";
 import { setUpTerms } from "./terms.js";
+import { byWord } from "./words.js";
 
 const state = { indexes: null, request: null, loading: null, waiting: null, timer: 0 };
 
@@ -87,7 +88,7 @@ async function showMore() {
   try {
     const answer = await ask(path, { ...body, offset: shown });
     if (state.request.body !== body) return;
-    append(answer.hits);
+    append(answer);
     items()[shown]?.focus();
     $("more").hidden = answer.hits.length < body.k;
   } catch (error) {
@@ -96,9 +97,10 @@ async function showMore() {
   }
 }
 
-function append(hits) {
+function append({ hits, query }) {
+  const words = byWord(query.terms, state.request.body.query);
   $("results").append(...hits.map((hit) => resultItem(hit, {
-    index: indexInfo().name, best: state.best, onEncode: showEncoded,
+    index: indexInfo().name, best: state.best, words, onEncode: showEncoded,
   })));
 }
 
@@ -113,7 +115,7 @@ function render(answer, roundTrip) {
   const info = indexInfo();
   terms.render(answer.query.terms, state.request.body.query);
   state.best = answer.hits[0]?.score ?? 1;
-  append(answer.hits);
+  append(answer);
   const count = answer.hits.length;
   $("more").hidden = count < state.request.body.k;
   $("status").textContent = count

@@ -51,15 +51,21 @@ function render(text, answer) {
   const largest = answer.terms[0]?.weight ?? 1;
   const spans = [];
   for (const term of answer.terms) {
-    for (const [start, end] of term.spans) spans.push({ start, end, term });
+    for (const [start, end] of term.spans) spans.push({ start, end, terms: [term] });
   }
   spans.sort((a, b) => a.start - b.start || b.end - a.end);
+  for (let at = 1; at < spans.length;) {
+    const outer = spans[at - 1];
+    if (spans[at].end > outer.end) at++;
+    else outer.terms.push(...spans.splice(at, 1)[0].terms); // within another piece: marked with it
+  }
   const shaded = marked(points, spans, 0, points.length, (span, words) => {
     const mark = el("mark", {
-      class: "original shade", "data-token": span.term.token,
-      title: `${span.term.token}: ${span.term.weight.toFixed(2)}`,
+      class: "original shade", "data-tokens": JSON.stringify(span.terms.map((term) => term.token)),
+      title: span.terms.map((term) => `${term.token}: ${term.weight.toFixed(2)}`).join("\n"),
     }, words);
-    mark.style.setProperty("--strength", (0.15 + (0.85 * span.term.weight) / largest).toFixed(3));
+    const weight = Math.max(...span.terms.map((term) => term.weight));
+    mark.style.setProperty("--strength", (0.15 + (0.85 * weight) / largest).toFixed(3));
     return mark;
   });
   $("shaded").replaceChildren(...shaded);
@@ -71,7 +77,7 @@ function render(text, answer) {
     const line = bar(term.token, term.weight, largest, { added: term.spans.length === 0 });
     const point = (on) => {
       for (const mark of $("shaded").querySelectorAll("mark")) {
-        mark.classList.toggle("pointed", on && mark.dataset.token === term.token);
+        mark.classList.toggle("pointed", on && JSON.parse(mark.dataset.tokens).includes(term.token));
       }
     };
     line.addEventListener("pointerenter", () => point(true));

@@ -12,11 +12,11 @@ const BARS = 6;
 export const isAdded = (term) => !term.in_query || term.in_document === false;
 
 /** Return the list item of a hit. */
-export function resultItem(hit, { index, best, onEncode }) {
+export function resultItem(hit, { index, best, words, onEncode }) {
   const document_ = hit.document ?? {};
   const explanation = hit.explanation ?? [];
   const byToken = new Map(explanation.map((term) => [term.token, term]));
-  const lines = barsOf(explanation, surfaceForms(hit));
+  const lines = barsOf(explanation, new Map([...surfaceForms(hit), ...queryForms(words)]));
   const titleId = `hit-${hit.rank}`;
 
   const toggle = el(
@@ -174,11 +174,20 @@ function surfaceForms(hit) {
   return new Map([...counts].map(([token, forms]) => [token, most(forms)]));
 }
 
+/** Map tokens that a word of the query shows to the word, and to all its tokens. */
+function queryForms(words) {
+  return new Map(words.filter(({ terms }) => terms[0].in_query).flatMap(({ label, terms }) => {
+    const tokens = terms.map((term) => term.token);
+    return tokens.map((token) => [token, { word: label, tokens }]);
+  }));
+}
+
 /** Return what the bars show, largest first: terms, those of one word's pieces together. */
 function barsOf(explanation, forms) {
   const byLabel = new Map();
   for (const term of explanation) {
-    const form = forms.get(term.token);
+    // A piece that the document does not show is not the word that the query has.
+    const form = term.in_document === false ? null : forms.get(term.token);
     const key = form && form.tokens.length > 1 ? form.tokens.join(" ") : term.token;
     const line = byLabel.get(key) ?? { label: form?.word ?? term.token, terms: [], contribution: 0 };
     line.terms.push(term);

@@ -34,7 +34,7 @@ export function setUpTerms({ search, encode }) {
     const off = terms.every(({ token }) => dropped.has(token));
     const weight = weightOf(terms);
     const inQuery = terms.some((term) => term.in_query !== false);
-    const pieces = terms.length > 1
+    const pieces = terms.length > 1 || first.token !== label
       ? ` (${terms.map((term) => `${term.token} ${term.weight.toFixed(2)}`).join(", ")})` : "";
     const name = el(
       "button", {
@@ -73,9 +73,9 @@ export function setUpTerms({ search, encode }) {
       button("Weigh down", "−", set(STEPS[at - 1]), at === 0 || mine),
       el("span", { class: "factor" }, `×${factor}`),
       button("Weigh up", "+", set(STEPS[at + 1]), at === STEPS.length - 1 || mine),
-      button("Leave out", "✕", ({ token, weight }) => {
-        if (!added.delete(token)) dropped.set(token, weight);
-        boost.delete(token);
+      button("Leave out", "✕", (term) => {
+        if (!added.delete(term.token)) dropped.set(term.token, term);
+        boost.delete(term.token);
       }),
     ];
   }
@@ -83,8 +83,7 @@ export function setUpTerms({ search, encode }) {
   let current = [], query = "";
 
   function draw() {
-    const shown = [...current];
-    for (const [token, weight] of dropped) shown.push({ token, weight });
+    const shown = [...current, ...dropped.values()];
     const off = ({ terms }) => Number(terms.every(({ token }) => dropped.has(token)));
     const words = byWord(shown, query)
       .sort((a, b) => off(a) - off(b) || weightOf(b.terms) - weightOf(a.terms));

@@ -4,13 +4,16 @@ const CONTINUES = "##";
 
 export const isPiece = (token) => token.startsWith(CONTINUES);
 
-/** Join spans of which each goes on where the one before ends: `[{start, end, spans}]`. */
+/**
+ * Join spans that are of one word, `[{start, end, spans}]`: those that share letters, and pieces that
+ * go on where the one before ends.
+ */
 export function joined(spans, tokenOf = (span) => span.token) {
   const made = [];
   for (const span of [...spans].sort((a, b) => a.start - b.start || a.end - b.end)) {
     const last = made.at(-1);
-    if (last && isPiece(tokenOf(span)) && span.start === last.end) {
-      last.end = span.end;
+    if (last && (span.start < last.end || (isPiece(tokenOf(span)) && span.start === last.end))) {
+      last.end = Math.max(last.end, span.end);
       last.spans.push(span);
     } else {
       made.push({ start: span.start, end: span.end, spans: [span] });
@@ -28,36 +31,23 @@ export function wholeWord(points, start, end) {
 }
 
 /**
- * Return a query's terms by word, `[{label, terms}]` in the order of their first: the tokens of
- * `terms` that together spell a word of `text` belong together.
+ * Return a query's terms by word, `[{label, terms}]` in the order of their first: those that the same
+ * word of `text` shows belong together.
  */
 export function byWord(terms, text) {
-  const left = new Map(terms.map((term) => [term.token, term]));
+  const points = Array.from(text);
+  const spans = terms.flatMap((term) =>
+    (term.spans ?? []).map(([start, end]) => ({ start, end, token: term.token, term })));
   const groupOf = new Map();
-  const plain = text.toLowerCase().normalize("NFD").replace(/\p{M}/gu, "");
-  for (const word of plain.match(/[\p{L}\p{N}]+/gu) ?? []) {
-    const spelled = spell(word, left);
-    if (spelled.length < 2) continue;
-    const group = { label: word, terms: spelled.map((token) => left.get(token)) };
-    for (const token of spelled) {
-      groupOf.set(token, group);
-      left.delete(token);
+  for (const word of joined(spans)) {
+    const label = points.slice(word.start, word.end).join("").toLowerCase();
+    const group = { label, terms: [] };
+    for (const { term } of word.spans) {
+      if (groupOf.has(term)) continue;
+      groupOf.set(term, group);
+      group.terms.push(term);
     }
   }
-  const groups = terms.map((term) => groupOf.get(term.token) ?? { label: term.token, terms: [term] });
+  const groups = terms.map((term) => groupOf.get(term) ?? { label: term.token, terms: [term] });
   return [...new Set(groups)];
-}
-
-/** Return the tokens that spell a word, the longest first as WordPiece does; none if they do not. */
-function spell(word, tokens) {
-  const found = [];
-  for (let at = 0; at < word.length;) {
-    let end = word.length;
-    const token = () => (at ? CONTINUES : "") + word.slice(at, end);
-    while (end > at && !tokens.has(token())) end--;
-    if (end === at) return [];
-    found.push(token());
-    at = end;
-  }
-  return found;
 }

@@ -63,10 +63,10 @@ def test_shown_terms_and_added_terms(index_path: Path, encoder: LexicalEncoder) 
     term = engine.vocabulary.term
     vector = engine.queries.vector("bowl")
     assert set(vector.terms.tolist()) == {term("bowl"), term("network")}
-    assert engine.queries.shown_terms("bowl") == {term("bowl")}
-    assert engine.queries.shown_terms({"network": 1.0}) == {term("network")}
+    assert engine.queries.shown_terms("a bowl, bowls") == {term("bowl"): [(2, 6), (8, 13)]}
+    assert engine.queries.shown_terms({"network": 1.0}) == {term("network"): []}
     added = QueryEdits(add={"york": 1.0})
-    assert engine.queries.shown_terms("bowl", added) == {term("bowl"), term("york")}
+    assert engine.queries.shown_terms("bowl", added) == {term("bowl"): [(0, 4)], term("york"): []}
     engine.close()
 
 

@@ -21,7 +21,8 @@ from indexing.storage import IndexFolder
 from lsr.core.records import Document
 from lsr.encoders.base import Encoder
 from lsr.encoders.encode import EncodeConfig, encode_collection
-from lsr.encoders.lexical import LexicalEncoder
+from lsr.encoders.lexical import LexicalConfig, LexicalEncoder
+from lsr.encoders.lexical_channel import add_lexical
 from lsr.encoders.loading import load_encoder
 from serving import server
 from serving.app import create_app
@@ -587,6 +588,52 @@ def test_the_api_documentation_lists_every_route(page: Any) -> None:
     calls = texts(page, ".call")
     assert "POST /v1/indexes/{name}/search" in [" ".join(c.split()) for c in calls]
     assert len(calls) == page.locator("#contents a").count() - 1
+
+
+def test_a_word_and_its_stem_are_one_word(browser: Any, tmp_path: Path) -> None:
+    pieces = load_encoder("lsr-tiny")
+    assert isinstance(pieces, Encoder)
+    documents = [
+        Document("a", "Kafka's studies of zebrafish, and zebrafish again."),
+        Document("b", "A phone book of Prague."),
+    ]
+    fused = add_lexical(
+        pieces, [d.text for d in documents], config=LexicalConfig(max_terms=6, buckets=50)
+    )
+    sources = []
+    for name, positions in (("plain", False), ("traced", True)):
+        vectors = tmp_path / f"{name}.vectors"
+        encode_collection(fused, documents, vectors, config=EncodeConfig(positions=positions))
+        build_index(vectors, tmp_path / name, corpus=documents).close()
+        sources.append(IndexSource(name, tmp_path / name))
+    with Running(create_app(ServeSettings(access_log=False), sources)) as running:
+        made = browser.new_page(base_url=running.url)
+        for name in ("plain", "traced"):
+            made.goto(f"/?index={name}")
+            made.wait_for_selector("#welcome:not([hidden])")
+            search(made, "Kafka studies zebrafish")
+            chips = [text.split("\n")[0] for text in texts(made, "#chips .chip .name")]
+            assert sorted(chips) == ["kafka", "studies", "zebrafish"]
+            bars = texts(made, ".hit:first-child .bars .token")
+            assert sorted(bars) == ["kafka", "studies", "zebrafish"]
+            titles = "\n".join(
+                line.get_attribute("title") for line in made.locator(".hit .bars li").all()
+            )
+            for token in ("studies", "studi*", "##fish", "kafka*", "rare·4*"):
+                assert f"{token}: query" in titles
+            assert {"Kafka", "studies", "zebrafish"} <= set(texts(made, ".hit:first-child mark"))
+        made.locator("#chips .name", has_text="zebrafish").click()
+        made.get_by_label("Leave out zebrafish").click()
+        made.wait_for_selector("#chips .chip.off")
+        off = [text.split("\n")[0] for text in texts(made, "#chips .chip.off .name")]
+        assert off == ["zebrafish"]
+        made.goto("/?index=plain#encode")
+        made.fill("#text", "zebrafish")
+        made.wait_for_selector("#shaded mark")
+        assert texts(made, "#shaded mark") == ["zebrafish"]
+        made.locator("#weights li", has_text="##fish").hover()
+        made.wait_for_selector("#shaded mark.pointed")
+        made.close()
 
 
 def test_word_pieces_are_shown_as_words(browser: Any, tmp_path: Path) -> None:
