@@ -25,7 +25,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from eval.measures import parse_measures
 from lsr.core.console import progress_bar
+
+MEASURE = "nDCG@10"
 
 # Dotted names as in --set; None takes a value away.
 Changes = Mapping[str, Any]
@@ -129,9 +132,9 @@ def run_arm(args: argparse.Namespace, arm: str) -> None:
     assert isinstance(encoder, Encoder)
     for name in args.collections:
         collection, _, split = name.partition(":")
-        config = EvalConfig(split=split or "test", measures=("nDCG@10",), k=100)
-        results = evaluate(encoder, load_dataset(collection), config)
-        figures[Path(name).name] = results.measures["nDCG@10"]
+        measured = EvalConfig(split=split or "test", measures=(MEASURE,), k=100)
+        results = evaluate(encoder, load_dataset(collection), measured)
+        figures[Path(name).name] = results.measures[MEASURE]
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
@@ -168,6 +171,7 @@ def main() -> None:
     if args.arm is not None:
         run_arm(args, args.arm)
         return
+    parse_measures([MEASURE])  # before hours of training: is what computes it installed?
     command = [sys.executable, __file__, *sys.argv[1:], "--arm"]
     subprocess.run([*command, "base", "--prepare"], check=True)
     waiting = [a for a in args.arms if not (args.out / _folder(a) / "figures.json").exists()]
