@@ -83,6 +83,7 @@ def _channel(encoder: object) -> dict[str, object]:
         "lexical_weight": whole.weight,
         "k1": config.k1,
         "b": config.b,
+        "mean_length": whole.lexical.mean_length,
         "max_terms": getattr(whole, "max_terms", None),
     }
 
@@ -175,6 +176,10 @@ def add_lexical(
     ] = 8000,
     k1: Annotated[float, typer.Option(min=0, help="When repeated words saturate.")] = 1.2,
     b: Annotated[float, typer.Option(min=0, max=1, help="How much length counts.")] = 0.75,
+    mean_length: Annotated[
+        float | None,
+        typer.Option(help="Words of a usual document [default: the mean of the fitted texts]."),
+    ] = None,
     max_terms: Annotated[
         int | None,
         typer.Option(min=1, help="Keep at most so many terms a document: largest impact first."),
@@ -194,12 +199,17 @@ def add_lexical(
     Example: `lsr encoder add-lexical lsr-mini --corpus corpus.jsonl --out models/mini-lexical`
     """
     from lsr.core import console
+    from lsr.core.config import load_config
     from lsr.core.errors import ArgumentError, ArtifactExistsError, EncoderError
     from lsr.data import BadLines, FieldMap
     from lsr.encoders import Encoder, LexicalConfig, load_encoder
     from lsr.encoders.lexical_channel import add_lexical
 
     console.configure(quiet=quiet, json_output=as_json)
+    values = {
+        "k1": k1, "b": b, "max_terms": terms, "buckets": buckets, "mean_length": mean_length,
+    }  # fmt: skip
+    config = load_config(LexicalConfig, values=values)
     if not corpus and not pairs:
         raise ArgumentError("Give --corpus or --pairs: texts to fit the channel on.")
     if out.exists():
@@ -223,7 +233,7 @@ def add_lexical(
             _texts(corpus or [], pairs or [], exclude or [], fields, bad),
             weight=weight,
             max_terms=max_terms,
-            config=LexicalConfig(k1=k1, b=b, max_terms=terms, buckets=buckets),
+            config=config,
             name=name,
             advance=count,
         )
@@ -233,7 +243,6 @@ def add_lexical(
         "path": str(out),
         "name": made.name,
         "n_texts": n_texts,
-        "words_per_text": made.lexical.mean_length,
         "vocabulary_size": len(made.vocabulary),
         **_channel(made),
         "n_bad_lines_skipped": bad.n_skipped,

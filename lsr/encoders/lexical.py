@@ -53,6 +53,9 @@ class LexicalConfig(Config):
         Words outside the vocabulary share so many more terms, each word always the same one: a
         rare name still finds its documents, at the price of what shares its bucket. Without
         buckets such words have no weight.
+    mean_length : float or None
+        Words of a usual document where it will be searched: what ``b`` compares lengths with. The
+        mean of the fitted corpus otherwise, which is wrong where that has texts of another kind.
     """
 
     k1: float = Field(default=0.9, ge=0)
@@ -62,6 +65,7 @@ class LexicalConfig(Config):
     min_df: int = Field(default=1, ge=1)
     max_terms: int | None = Field(default=None, ge=1)
     buckets: int = Field(default=0, ge=0)
+    mean_length: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class LexicalEncoder:
@@ -74,7 +78,7 @@ class LexicalEncoder:
     idf : float32, shape (len(vocabulary),)
         Query weight of each term.
     mean_length : float
-        Mean number of words of a document of the corpus.
+        Words of a usual document.
     config : LexicalConfig
         The parameters.
 
@@ -163,7 +167,8 @@ class LexicalEncoder:
             counts += [_bucket_df(config.buckets, n_texts, min(counts))] * config.buckets
             tokens += [f"rare·{bucket}" for bucket in range(config.buckets)]
         idf = bm25_idf(np.array(counts, dtype=np.int64), n_texts)
-        return cls(Vocabulary(tokens), idf, n_words / n_texts, config=config)
+        mean_length = config.mean_length or n_words / n_texts
+        return cls(Vocabulary(tokens), idf, mean_length, config=config)
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from lsr.commands import encoder
-from lsr.core.errors import ArgumentError, ArtifactExistsError, EncoderError, LsrError
+from lsr.core.errors import ArgumentError, ArtifactExistsError, ConfigError, EncoderError, LsrError
 from lsr.encoders import LexicalChannelEncoder, LexicalEncoder, load_encoder
 from lsr.encoders.folding import fold_encoder
 from tests.helpers.tiny_model import tiny_masked_lm
@@ -70,7 +70,7 @@ def test_add_lexical_fits_on_corpora_and_on_pairs(tmp_path: Path) -> None:
         "--terms", "3", "--buckets", "4", "--weight", "0.7", "--max-terms", "90", "--k1", "1.5",
         "--b", "0.5", "--name", "both", "--out", tmp_path / "both",
     )  # fmt: skip
-    assert (made["n_texts"], made["words_per_text"]) == (3, 3)
+    assert (made["n_texts"], made["mean_length"]) == (3, 3)
     assert made["vocabulary_size"] == 30_522 + 3 + 4
     encoder = load_encoder(tmp_path / "both")
     assert isinstance(encoder, LexicalChannelEncoder)
@@ -94,6 +94,8 @@ def test_add_lexical_fits_on_corpora_and_on_pairs(tmp_path: Path) -> None:
 
 def test_add_lexical_refuses_before_it_reads(tmp_path: Path) -> None:
     command = ("add-lexical", "lsr-tiny", "--corpus", tmp_path / "missing.jsonl", "--out")
+    with pytest.raises(ConfigError, match="mean_length"):
+        run(*command, tmp_path / "new", "--mean-length", "-1")
     with pytest.raises(ArgumentError, match="weight must be"):
         run(*command, tmp_path / "new", "--weight", "0")
     with pytest.raises(ArtifactExistsError, match="exists already"):

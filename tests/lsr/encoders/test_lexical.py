@@ -107,6 +107,16 @@ def test_a_bucket_counts_all_words_that_fall_into_it() -> None:
     assert query.weights.tolist() == [2 * encoder.weights[2]]
 
 
+def test_a_usual_length_may_be_given() -> None:
+    fitted = LexicalEncoder.fit(CORPUS)
+    given = LexicalEncoder.fit(CORPUS, config=LexicalConfig(mean_length=100))
+    assert (fitted.mean_length, given.mean_length) == (14 / 4, 100)
+    assert fitted.fingerprint != given.fingerprint
+    # Beside a hundred words every text of the corpus is short: its words weigh more.
+    assert (given.encode_documents(CORPUS).weights > fitted.encode_documents(CORPUS).weights).all()
+    assert given.encode_queries(CORPUS) == fitted.encode_queries(CORPUS)
+
+
 def test_every_word_has_its_bucket_for_good() -> None:
     encoder = LexicalEncoder.fit(["known"], config=LexicalConfig(buckets=8000))
     (span,) = encoder.spans("lsr")
@@ -139,7 +149,7 @@ def test_a_fingerprint_without_the_later_options_stays(encoder: LexicalEncoder) 
 def test_a_folder_from_before_the_later_options_loads(
     encoder: LexicalEncoder, tmp_path: Path
 ) -> None:
-    config = encoder.config.model_dump(mode="json", exclude={"max_terms", "buckets"})
+    config = encoder.config.model_dump(mode="json", exclude={"max_terms", "buckets", "mean_length"})
     write_encoder_folder(
         tmp_path / "encoder",
         kind="lexical",
