@@ -145,8 +145,12 @@ def average(
     )
 
 
+_FITTING = ("exclude", "terms", "buckets", "k1", "b", "mean_length")
+
+
 @app.command("add-lexical")
 def add_lexical(
+    context: typer.Context,
     encoder: EncoderArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="The new folder.")],
     corpus: Annotated[
@@ -161,6 +165,10 @@ def add_lexical(
     ] = None,
     exclude: Annotated[
         list[str] | None, typer.Option(help="Leave out the pairs of this source.")
+    ] = None,
+    lexical: Annotated[
+        Path | None,
+        typer.Option(help="Take the fitted lexical encoder in this folder, as it is."),
     ] = None,
     weight: Annotated[float, typer.Option(help="What BM25 counts beside the learned score.")] = 0.5,
     terms: Annotated[
@@ -202,41 +210,53 @@ def add_lexical(
     from lsr.core.config import load_config
     from lsr.core.errors import ArgumentError, ArtifactExistsError, EncoderError
     from lsr.data import BadLines, FieldMap
-    from lsr.encoders import Encoder, LexicalConfig, load_encoder
-    from lsr.encoders.lexical_channel import add_lexical
+    from lsr.encoders import Encoder, LexicalConfig, LexicalEncoder, load_encoder
+    from lsr.encoders.lexical_channel import LexicalChannelEncoder, add_lexical
 
     console.configure(quiet=quiet, json_output=as_json)
     values = {
         "k1": k1, "b": b, "max_terms": terms, "buckets": buckets, "mean_length": mean_length,
     }  # fmt: skip
     config = load_config(LexicalConfig, values=values)
-    if not corpus and not pairs:
-        raise ArgumentError("Give --corpus or --pairs: texts to fit the channel on.")
+    if bool(corpus or pairs) == (lexical is not None):
+        raise ArgumentError(
+            "Give --corpus or --pairs, texts to fit the channel on, or else --lexical, a fitted one."
+        )
+    sources = {name: context.get_parameter_source(name) for name in _FITTING}
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if lexical is not None and given:
+        option = given[0].replace("_", "-")
+        raise ArgumentError(f"--{option} is for fitting; what --lexical names is fitted already.")
     if out.exists():
         raise ArtifactExistsError(f"{out} exists already.", hint="Choose another path.")
     learned = load_encoder(encoder, device="cpu", dtype="float32")
     if not isinstance(learned, Encoder):
         raise EncoderError(f"{encoder!r} has a query side only; pass the whole encoder.")
     bad = BadLines(skip_bad_lines)
-    fields = FieldMap.from_flags(id_field, text_field, title_field)
     n_texts = 0
+    if lexical is not None:
+        fitted = load_encoder(lexical)
+        if not isinstance(fitted, LexicalEncoder):
+            raise EncoderError(f"{lexical} holds no lexical encoder but {fitted.name!r}.")
+        made = LexicalChannelEncoder(learned, fitted, weight=weight, max_terms=max_terms, name=name)
+    else:
+        fields = FieldMap.from_flags(id_field, text_field, title_field)
+        with console.progress_bar("Fitting", None, unit="texts") as advance:
 
-    with console.progress_bar("Fitting", None, unit="texts") as advance:
+            def count(n: int) -> None:
+                nonlocal n_texts
+                n_texts += n
+                advance(n)
 
-        def count(n: int) -> None:
-            nonlocal n_texts
-            n_texts += n
-            advance(n)
-
-        made = add_lexical(
-            learned,
-            _texts(corpus or [], pairs or [], exclude or [], fields, bad),
-            weight=weight,
-            max_terms=max_terms,
-            config=config,
-            name=name,
-            advance=count,
-        )
+            made = add_lexical(
+                learned,
+                _texts(corpus or [], pairs or [], exclude or [], fields, bad),
+                weight=weight,
+                max_terms=max_terms,
+                config=config,
+                name=name,
+                advance=count,
+            )
     made.save(out)
     bad.log()
     report = {

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from lsr.commands import encoder
 from lsr.core.errors import ArgumentError, ArtifactExistsError, ConfigError, EncoderError, LsrError
-from lsr.encoders import LexicalChannelEncoder, LexicalEncoder, load_encoder
+from lsr.encoders import LexicalChannelEncoder, LexicalConfig, LexicalEncoder, load_encoder
 from lsr.encoders.folding import fold_encoder
 from tests.helpers.tiny_model import tiny_masked_lm
 
@@ -92,6 +92,16 @@ def test_add_lexical_fits_on_corpora_and_on_pairs(tmp_path: Path) -> None:
         run("average", tmp_path / "both", tmp_path / "both", "--out", tmp_path / "mean")
 
 
+def test_add_lexical_takes_a_fitted_one(tmp_path: Path) -> None:
+    lexical = LexicalEncoder.fit(["cats chase mice"], config=LexicalConfig(buckets=2))
+    lexical.save(tmp_path / "lexical")
+    run("add-lexical", "lsr-tiny", "--lexical", tmp_path / "lexical", "--out", tmp_path / "both")
+    encoder = load_encoder(tmp_path / "both")
+    assert isinstance(encoder, LexicalChannelEncoder)
+    assert encoder.lexical.fingerprint == lexical.fingerprint
+    assert encoder.weight == 0.5
+
+
 def test_add_lexical_refuses_before_it_reads(tmp_path: Path) -> None:
     command = ("add-lexical", "lsr-tiny", "--corpus", tmp_path / "missing.jsonl", "--out")
     with pytest.raises(ConfigError, match="mean_length"):
@@ -102,7 +112,15 @@ def test_add_lexical_refuses_before_it_reads(tmp_path: Path) -> None:
         run(*command, tmp_path)
     with pytest.raises(ArgumentError, match="--corpus or --pairs"):
         run("add-lexical", "lsr-tiny", "--out", tmp_path / "new")
+    both = ("--corpus", "toy", "--lexical", tmp_path)
+    with pytest.raises(ArgumentError, match="or else --lexical"):
+        run("add-lexical", "lsr-tiny", *both, "--out", tmp_path / "new")
+    fitted = ("--lexical", tmp_path, "--out", tmp_path / "new")
+    with pytest.raises(ArgumentError, match="--mean-length is for fitting"):
+        run("add-lexical", "lsr-tiny", *fitted, "--mean-length", "9")
     side = load_encoder("lsr-tiny")
     side.save_query_side(tmp_path / "side")
+    with pytest.raises(EncoderError, match="holds no lexical encoder"):
+        run("add-lexical", "lsr-tiny", "--lexical", tmp_path / "side", "--out", tmp_path / "new")
     with pytest.raises(EncoderError, match="query side only"):
         run("add-lexical", tmp_path / "side", "--corpus", "toy", "--out", tmp_path / "new")
