@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+_log = logging.getLogger(__name__)
 app = typer.Typer(no_args_is_help=True, help="Look at encoders, and make others of them.")
 
 EncoderArgument = Annotated[
@@ -202,7 +204,8 @@ def add_lexical(
 ) -> None:
     """Put BM25 beside an encoder, in the same vectors: rare words are found as they are written.
 
-    The channel knows the words of the texts it is fitted on; the encoder stays as it is.
+    The channel knows the words of the texts it is fitted on; the encoder stays as it is, but for a
+    channel it had, which is replaced.
 
     Example: `lsr encoder add-lexical lsr-mini --corpus corpus.jsonl --out models/mini-lexical`
     """
@@ -232,6 +235,10 @@ def add_lexical(
     learned = load_encoder(encoder, device="cpu", dtype="float32")
     if not isinstance(learned, Encoder):
         raise EncoderError(f"{encoder!r} has a query side only; pass the whole encoder.")
+    if isinstance(learned, LexicalChannelEncoder):
+        _log.info("The channel that %s has is replaced", learned.name)
+        name = name or learned.name
+        learned = learned.learned
     bad = BadLines(skip_bad_lines)
     n_texts = 0
     if lexical is not None:

@@ -86,8 +86,11 @@ def test_add_lexical_fits_on_corpora_and_on_pairs(tmp_path: Path) -> None:
     assert {key: shown[key] for key in expected} == expected
     fold_encoder(encoder).save(tmp_path / "folded")
     assert run("info", tmp_path / "folded")["lexical_weight"] == 0.7
-    with pytest.raises(EncoderError, match="has a lexical channel already"):
-        run("add-lexical", tmp_path / "both", "--corpus", corpus, "--out", tmp_path / "twice")
+    run("add-lexical", tmp_path / "both", "--corpus", corpus, "--out", tmp_path / "replaced")
+    replaced = load_encoder(tmp_path / "replaced")
+    assert isinstance(replaced, LexicalChannelEncoder)
+    assert (replaced.name, replaced.max_terms) == ("both", None)
+    assert replaced.learned.fingerprint == encoder.learned.fingerprint
     with pytest.raises(EncoderError, match="no query table with a masked-LM"):
         run("average", tmp_path / "both", tmp_path / "both", "--out", tmp_path / "mean")
 

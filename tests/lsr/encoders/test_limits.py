@@ -36,7 +36,9 @@ def test_a_lexical_encoder_reads_all(tmp_path: Path) -> None:
 
 def test_the_encoder_that_ships_reads_512() -> None:
     encoder = load_encoder("lsr-mini")
-    assert isinstance(encoder, ComposedEncoder)
     assert text_limits(encoder).document_tokens == 512
+    learned = load_encoder("lsr-mini/learned")
+    assert isinstance(learned, ComposedEncoder)
+    assert text_limits(learned).document_tokens == 512
     # Its query side alone does not know what the documents were cut at.
-    assert text_limits(encoder.query).document_tokens is None
+    assert text_limits(learned.query).document_tokens is None
