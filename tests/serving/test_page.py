@@ -591,7 +591,7 @@ def test_the_api_documentation_lists_every_route(page: Any) -> None:
 
 
 def test_a_word_and_its_stem_are_one_word(browser: Any, tmp_path: Path) -> None:
-    pieces = load_encoder("lsr-tiny")
+    pieces = load_encoder("lsr-tiny/learned")
     assert isinstance(pieces, Encoder)
     documents = [
         Document("a", "Kafka's studies of zebrafish, and zebrafish again."),
