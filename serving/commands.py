@@ -102,7 +102,7 @@ def search(
         in_query = engine.queries.shown_terms(query)
         console.emit(
             _result(engine, answer, in_query),
-            lambda: show_answer(answer, engine.vocabulary, in_query=in_query),
+            lambda: show_answer(answer, engine.vocabulary, in_query=in_query, query=query),
         )
     finally:
         engine.close()
@@ -352,7 +352,7 @@ def demo(
         )
         for query, answer, terms in zip(DEMO_QUERIES, answers, shown, strict=True):
             typer.secho(f"❯ {query}", fg="green", bold=True)
-            show_answer(answer, engine.vocabulary, in_query=terms)
+            show_answer(answer, engine.vocabulary, in_query=terms, query=query)
             typer.echo()
 
     console.emit(result, show)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.text import Text
 
 from lsr.core.records import Document
 from lsr.core.vocabulary import Vocabulary
-from serving.highlight import Highlight
+from serving.highlight import Highlight, ShownTerms
+from serving.queries import QueryInput
 from serving.results import Answer, Hit
 from serving.schemas_search import ExplainedTerm, TermWeight
 
-__all__ = ["passage", "show_answer", "show_terms"]
+__all__ = ["passage", "show_answer", "show_terms", "words_of"]
 
 _PASSAGE_CHARS = 240
 _BAR_CELLS = 24
@@ -50,30 +51,73 @@ def passage(text: str, spans: Sequence[tuple[int, int]], n_chars: int) -> tuple[
     return start, end
 
 
-def show_answer(answer: Answer, vocabulary: Vocabulary, *, in_query: Collection[int]) -> None:
-    """Print the results of a search; with bars where they are explained."""
+def show_answer(
+    answer: Answer, vocabulary: Vocabulary, *, in_query: ShownTerms, query: QueryInput
+) -> None:
+    """Print the results of a search; with a bar for every word where they are explained.
+
+    Parameters
+    ----------
+    answer : Answer
+    vocabulary : Vocabulary
+        Of the index.
+    in_query : dict of int to list of (int, int)
+        The terms that the query shows, and where: those of one word share a bar.
+    query : str or mapping
+        What was asked.
+    """
     console = Console(highlight=False)
     times = answer.times
     if not answer.hits:
         known = "no word that any document has" if not answer.query.nnz else "nothing"
         console.print(f"Nothing was found: the query has {known}.")
         return
+    words = words_of(in_query, query, vocabulary) if isinstance(query, str) else {}
     for hit in answer.hits:
         console.print(_headline(hit))
         if hit.document is not None:
             console.print(_passage(hit, hit.document))
         if hit.explanation is not None:
-            largest = hit.explanation.terms[0].contribution if hit.explanation.terms else 1.0
-            for line in hit.explanation.terms:
-                added = line.term not in in_query or (
-                    hit.shown is not None and line.term not in hit.shown
-                )
-                console.print(_bar(line.token, line.contribution, largest, added=added))
+            bars = _by_word(hit, words, in_query)
+            for word, (value, added) in bars.items():
+                console.print(_bar(word, value, next(iter(bars.values()))[0], added=added))
         console.print()
     console.print(
         f"[dim]encode {times.encode:.2f} ms · search {times.search:.2f} ms · "
         f"fetch {times.fetch:.2f} ms[/dim]"
     )
+
+
+def words_of(shown: ShownTerms, text: str, vocabulary: Vocabulary) -> dict[int, str]:
+    """Return the word of `text` that each of its terms is of: pieces and stems of one share it."""
+    places = sorted((start, end, term) for term, where in shown.items() for start, end in where)
+    words: dict[int, str] = {}
+    of_word: list[int] = []
+    low = high = 0
+    for start, end, term in [*places, (len(text) + 1, len(text) + 1, -1)]:
+        goes_on = term >= 0 and start == high and vocabulary.token(term).startswith("##")
+        if of_word and not (start < high or goes_on):
+            for other in of_word:
+                words.setdefault(other, text[low:high].lower())
+            of_word = []
+        if not of_word:
+            low = start
+        high = max(high, end)
+        of_word.append(term)
+    return words
+
+
+def _by_word(
+    hit: Hit, words: Mapping[int, str], in_query: ShownTerms
+) -> dict[str, tuple[float, bool]]:
+    """Return each word's share of the score, and whether no text shows it; largest first."""
+    bars: dict[str, tuple[float, bool]] = {}
+    for line in hit.explanation.terms if hit.explanation is not None else ():
+        added = line.term not in in_query or (hit.shown is not None and line.term not in hit.shown)
+        word = words.get(line.term, line.token)
+        value, other = bars.get(word, (0.0, True))
+        bars[word] = value + line.contribution, added and other
+    return dict(sorted(bars.items(), key=lambda item: -item[1][0]))
 
 
 def _headline(hit: Hit) -> Text:
