@@ -91,8 +91,9 @@ class ModelConfig(Config):
     query_weights : Path, optional
         Start the lookup from a saved model's table, not from the data's idf.
     lexical : Path, optional
-        Folder of a fitted `LexicalEncoder`: its vectors take part in the student's scores, and the
-        saved model wants to be searched with them (``lsr encoder add-lexical``).
+        Folder of a fitted `LexicalEncoder`, or a shipped one (``lsr-mini/lexical``): its vectors
+        take part in the student's scores, and the saved model wants to be searched with them
+        (``lsr encoder add-lexical``).
     lexical_weight : float
         What the lexical scores count.
     train_document : bool
