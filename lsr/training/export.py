@@ -204,6 +204,9 @@ def model_card(config: TrainConfig, pairs: PairTable, *, step: int, figures: dic
         "- none"
     ]
     losses = [f"- {x.kind}, weight {x.weight:g}" for x in config.losses]
+    beside = (
+        [f"- Trained beside lexical scores, × {model.lexical_weight:g}"] if model.lexical else []
+    )
     if config.document_regularizer is not None:
         tax = f"- {config.document_regularizer.kind} on documents"
         if config.controller is not None:
@@ -227,10 +230,7 @@ def model_card(config: TrainConfig, pairs: PairTable, *, step: int, figures: dic
             "",
             f"- Backbone: {Path(config.model.backbone).name}",
             f"- Queries: {model.query}",
-            *(
-                [f"- Trained beside lexical scores, × {model.lexical_weight:g}"]
-                * bool(model.lexical)
-            ),
+            *beside,
             f"- Documents: {model.document}, {model.pooling} pooling, {model.saturation}",
             f"- Saved weights: {config.save_dtype}",
             "",

@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from lsr.core.artifact import check_artifact, open_array, read_manifest, write_artifact
+from lsr.core.config import Config
 from lsr.core.console import progress_bar
 from lsr.core.errors import ModelFormatError
 from lsr.core.manifest import Manifest
@@ -35,12 +36,30 @@ __all__ = [
     "LexicalPart",
     "LexicalTable",
     "load_lexical",
+    "made_by",
     "make_lexical_table",
 ]
 
 LEXICAL_FORMAT = 1
 LEXICAL_KIND = "training-lexical"
 _BATCH = 1024
+
+
+class MadeBy(Config):
+    """What decides the vectors of a table.
+
+    Attributes
+    ----------
+    lexical_encoder : str
+        Its fingerprint.
+    """
+
+    lexical_encoder: str
+
+
+def made_by(encoder: LexicalEncoder) -> MadeBy:
+    """Return what a table of `encoder`'s vectors is compared by."""
+    return MadeBy(lexical_encoder=encoder.fingerprint)
 
 
 class LexicalTable:
@@ -140,7 +159,10 @@ def make_lexical_table(
     dtype = np.uint16 if len(encoder.vocabulary) <= 1 << 16 else np.int32
     details = {"vocabulary_size": len(encoder.vocabulary), "pairs_created": pairs.manifest.created}
     manifest = Manifest.new(
-        LEXICAL_KIND, LEXICAL_FORMAT, details=details, config={"fingerprint": encoder.fingerprint}
+        LEXICAL_KIND,
+        LEXICAL_FORMAT,
+        details=details,
+        config=made_by(encoder).model_dump(mode="json"),
     )
     with write_artifact(out, manifest, overwrite=False) as writer:
         for side, texts in (("passages", pairs.passages), ("queries", pairs.queries)):

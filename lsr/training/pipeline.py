@@ -43,6 +43,7 @@ from lsr.training.lexical_part import (
     LexicalPart,
     LexicalTable,
     load_lexical,
+    made_by,
     make_lexical_table,
 )
 from lsr.training.logs import forget_after, read_log, tensorboard_writer, write_json_line
@@ -206,15 +207,8 @@ class Pipeline:
             return True
         encoder = load_lexical(self.config.model.lexical)
         path = self.data / "lexical"
-        if path.is_dir():
-            manifest = read_manifest(path, kind=LEXICAL_KIND, format_version=1)
-            if manifest.config["fingerprint"] != encoder.fingerprint:
-                raise ArtifactExistsError(
-                    f"{path} was made with another lexical encoder.",
-                    hint="Name another --data folder, or delete this product.",
-                )
-            return True
-        make_lexical_table(encoder, self.pairs(), self._tokenizer_file(), path)
+        if not self._stands(path, LEXICAL_KIND, made_by(encoder)):
+            make_lexical_table(encoder, self.pairs(), self._tokenizer_file(), path)
         return True
 
     def _teachers(self, deadline: float | None) -> bool:

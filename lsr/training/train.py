@@ -174,7 +174,11 @@ class Trainer:
     def _forward(self, rows: BatchRows, q: Tensor, d: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return loss and parts from this process's vectors."""
         queries, documents = gather(q, self.group), gather(d, self.group)
-        scores = self._scores(rows, queries @ documents.T + self._lexical_scores(rows))
+        # Only this process's queries carry gradient: the sum over the processes is the whole.
+        lexical = self._lexical_queries(rows.queries[self.group.share(len(rows.queries))])
+        if lexical is not None:
+            lexical = gather(lexical, self.group)
+        scores = self._scores(rows, queries, documents, lexical)
         loss, parts = self.losses(scores)
         if self.document_tax is not None:
             if isinstance(self.document_tax, DFFlops):
@@ -205,16 +209,17 @@ class Trainer:
             parts["first_of_batch"] = (scores.student.argmax(dim=1) == first).float().mean()
         return loss, parts
 
-    def _lexical_scores(self, rows: BatchRows) -> Tensor | float:
-        """Return the lexical part's share of the scores, shape (N, N · G)."""
-        lexical = self.network.lexical
-        if lexical is None:
-            return 0.0
-        # Only this process's queries carry gradient: the sum over the processes is the whole.
-        mine = lexical.queries(rows.queries[self.group.share(len(rows.queries))])
-        return gather(mine, self.group) @ lexical.documents(rows.documents).T
+    def _lexical_queries(self, rows: NDArray[np.int64]) -> Tensor | None:
+        part = self.network.lexical
+        return None if part is None else part.queries(rows)
 
-    def _scores(self, rows: BatchRows, student: Tensor) -> Scores:
+    def _scores(
+        self, rows: BatchRows, queries: Tensor, documents: Tensor, lexical: Tensor | None
+    ) -> Scores:
+        """Return the scores of all vectors of a batch, the lexical part's share added."""
+        student = queries @ documents.T
+        if lexical is not None and self.network.lexical is not None:
+            student = student + lexical @ self.network.lexical.documents(rows.documents).T
         return Scores(
             student,
             self.sampler.group,
@@ -366,11 +371,7 @@ class Trainer:
         self.network.eval()
         q = self._encode("query", rows.queries, grad=False).vectors
         d = self._encode("document", rows.documents, grad=False).vectors
-        student = q @ d.T
-        if self.network.lexical is not None:
-            lexical = self.network.lexical
-            student += lexical.queries(rows.queries) @ lexical.documents(rows.documents).T
-        scores = self._scores(rows, student)
+        scores = self._scores(rows, q, d, self._lexical_queries(rows.queries))
         loss, parts = self.losses(scores)
         first = torch.arange(len(q), device=q.device) * self.sampler.group
         self.network.train()
