@@ -29,6 +29,7 @@ from lsr.training.distributed import Processes, gather, sum_gradients
 from lsr.training.losses import Scores, build_losses
 from lsr.training.network import Network, QuerySide, encode
 from lsr.training.optimization import (
+    GradientWatch,
     autocast,
     build_optimizer,
     clip_gradients,
@@ -135,6 +136,7 @@ class Trainer:
             )
         self.step = 0
         self.empty_logs = 0
+        self.gradients = GradientWatch()
         # Figures summed since the last logged step; part of the state, so that a resumed run logs
         # what the uninterrupted one would have.
         self.sums: dict[str, Tensor] = {}
@@ -349,6 +351,16 @@ class Trainer:
             )
         if not self.group.first:
             return
+        usual = self.gradients.observe(means["gradient_norm"])
+        if usual is not None:
+            _log.warning(
+                "Step %d: the gradient norm is %.3g where %.3g was usual; the run may diverge. "
+                "If the loss does not come back, start again with a lower "
+                "optimizer.learning_rate or teacher_scale.",
+                self.step,
+                means["gradient_norm"],
+                usual,
+            )
         record: dict[str, Any] = {"stage": "train", "step": self.step}
         record |= {name: float(f"{value:.5g}") for name, value in sorted(means.items())}
         record |= {
