@@ -5,6 +5,7 @@ Plain ASGI, one layer: Starlette's ``BaseHTTPMiddleware`` costs a task and two q
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import math
@@ -17,7 +18,7 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lsr.core.errors import BodyTooLargeError, RateLimitedError
+from lsr.core.errors import BodyTooLargeError, NotReadyError, RateLimitedError
 from serving.forwarding import WriteForwarder, is_internal
 from serving.http_errors import error_response, lsr_response, unexpected_response
 from serving.keys import KeyFile, bearer_token
@@ -101,6 +102,15 @@ class RequestMiddleware:
 
         try:
             await self._answer(scope, receive, send_with_headers, headers)
+        except asyncio.CancelledError:
+            # The server stops and will not wait longer; it would answer in plain text itself.
+            if not status:
+                stopped = NotReadyError(
+                    "The service stopped before this was done.",
+                    hint="Ask again when it is back; a write may be there already or not.",
+                )
+                await lsr_response(scope, stopped)(scope, receive, send_with_headers)
+            raise
         except Exception as error:
             if status:  # half of the answer is out: only a broken connection can tell
                 raise

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -164,8 +166,9 @@ def test_bind_takes_a_free_port() -> None:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
 
 
-def test_serve_answers_and_stops_at_a_signal(index_path: Path) -> None:
-    """The whole of it: a process, a socket, a search, a stop signal while a request runs."""
+@contextmanager
+def served(index_path: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[str], Any]]:
+    """Yield a serving process, and what it says when it is ready."""
     code = (
         "import typer; from serving import commands; app = typer.Typer(); "
         "commands.register(app); app()"
@@ -174,27 +177,53 @@ def test_serve_answers_and_stops_at_a_signal(index_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", code, "serve", str(index_path), "--name", "toy", "--port", "0",
          "--json", "--quiet"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment | settings,
     ) as process:  # fmt: skip
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
         try:
             lines = []
             while not lines or lines[-1].strip() != "}":
                 lines.append(process.stdout.readline())
-            ready = json.loads("".join(lines))
-            assert ready["indexes"] == ["toy"]
-            with httpx.Client(base_url=ready["url"]) as client:
-                body = client.post("/v1/indexes/toy/search", json={"query": "super"}).json()
-                assert body["hits"][0]["doc_id"] in ("bowl", "emoji")
-                response = client.post(
-                    "/v1/indexes/toy/search", content=(b"x" * 65536 for _ in range(800))
-                )
-                assert response.status_code == 413
-            started = time.monotonic()
-            process.send_signal(signal.SIGTERM)
-            process.wait(10)
-            assert time.monotonic() - started < 8
-            log = [json.loads(line) for line in process.stderr.read().splitlines()]
-            assert [line["status"] for line in log] == [200, 413]
+            yield process, json.loads("".join(lines))
         finally:
             process.kill()
+
+
+def test_serve_answers_and_stops_at_a_signal(index_path: Path) -> None:
+    """The whole of it: a process, a socket, a search, a stop signal while a request runs."""
+    with served(index_path) as (process, ready):
+        assert process.stderr is not None
+        assert ready["indexes"] == ["toy"]
+        with httpx.Client(base_url=ready["url"]) as client:
+            body = client.post("/v1/indexes/toy/search", json={"query": "super"}).json()
+            assert body["hits"][0]["doc_id"] in ("bowl", "emoji")
+            response = client.post(
+                "/v1/indexes/toy/search", content=(b"x" * 65536 for _ in range(800))
+            )
+            assert response.status_code == 413
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+        assert time.monotonic() - started < 8
+        log = [json.loads(line) for line in process.stderr.read().splitlines()]
+        assert [line["status"] for line in log] == [200, 413]
+
+
+def test_a_request_that_outlasts_the_stop_is_told_so(index_path: Path) -> None:
+    with served(index_path, LSR_SERVE_SHUTDOWN_S="1") as (process, ready):
+        host, port = ready["url"].removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as slow:
+            slow.sendall(
+                f"POST /v1/indexes/toy/search HTTP/1.1\r\nHost: {host}\r\nContent-Length: 99\r\n"
+                "Content-Type: application/json\r\nExpect: 100-continue\r\n\r\n{".encode()
+            )
+            # Sent when the service waits for the rest of the body.
+            assert slow.recv(65536).startswith(b"HTTP/1.1 100 ")
+            process.send_signal(signal.SIGTERM)
+            answer = b""
+            while part := slow.recv(65536):
+                answer += part
+        process.wait(10)
+    top, _, body = answer.partition(b"\r\n\r\n")
+    assert top.startswith(b"HTTP/1.1 503 ")
+    assert json.loads(body)["error"]["code"] == "not_ready"
