@@ -143,6 +143,7 @@ class Service:
 
     async def metrics_text(self, *, internal: bool, authorization: str) -> str:
         """Return the metrics of the whole service; of this process alone to its siblings."""
+        await self.catalog.refresh()
         own = await asyncio.to_thread(self.metrics.render)
         if self.place is None or internal:
             return own
@@ -155,7 +156,10 @@ class Service:
         sizes: list[tuple[tuple[str, ...], float]] = []
         for engine in self.engines():
             if isinstance(engine.source, CollectionSource):
-                value = engine.source.collection.stats()[key]
+                try:
+                    value = engine.source.collection.stats()[key]
+                except FileNotFoundError:  # deleted by another process since the last look
+                    continue
                 size = len(value) if isinstance(value, list) else value
                 sizes.append(((engine.name,), float(size)))
         return sizes

@@ -140,6 +140,10 @@ def test_a_collection_made_while_it_runs_is_everywhere_at_once(running: Running)
         answer = httpx.post(f"{url}/v1/indexes/fresh/search", json={"query": {"a": 1.5}})
         assert [hit["score"] for hit in answer.json()["hits"]] == [3.0]
     assert running.client.delete("/v1/indexes/fresh").status_code in (200, 204)
+    # Before any process is asked for it again: a deleted collection takes no process out of sight.
+    for _ in range(4):
+        with httpx.Client(base_url=url) as client:
+            assert set(Running(running.process, client).pids()) == {WRITER, "1", "2"}
     for _ in range(10):
         answer = httpx.post(f"{url}/v1/indexes/fresh/search", json={"query": {"a": 1.5}})
         assert answer.status_code == 404
