@@ -6,9 +6,9 @@
     lsr eval run OUT --encoder lsr-mini
 
 7,399 documents, title and abstract without its last sentence where that can be a query, and 1,200
-of those sentences. OHSUMED's terms keep it out of the training of a model that ships, so no model
-has seen it; it is near to SciFact, and large enough to tell models apart. Writes a BEIR folder; the
-same input makes the same one.
+of those sentences. OHSUMED's terms keep it out of the training of a model that ships, so no recipe
+here has seen it; it is near to SciFact, and large enough to tell models apart. Writes a BEIR
+folder; the same input makes the same one.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 from pathlib import Path
+
+from sentence_pairs import sentences
 
 from lsr.data.pairs import read_pairs
 
 N_QUERIES = 1_200
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z(])")
 
 
 def main() -> None:
@@ -36,8 +36,8 @@ def main() -> None:
         titles.setdefault(pair.positive.strip(), pair.query)
     documents, queries = [], []
     for n, (text, title) in enumerate(titles.items()):
-        parts = _SENTENCE_END.split(text)
-        asks = len(parts) >= 4 and 8 <= len(parts[-1].split()) <= 45
+        parts, usable = sentences(text, 8, 45)
+        asks = len(parts) >= 4 and len(parts) - 1 in usable
         rest = " ".join(parts[:-1]) if asks else text
         documents.append({"_id": str(n), "title": title, "text": rest})
         if asks:

@@ -18,7 +18,9 @@ Toutanova, ACL 2019, section 4).
   rest. ``biomedical_articles.tsv`` names them: those of which a linear classifier of words
   (MedQuAD, BioASQ and COVID-QA against the other sources) took at least a fifth of the passages.
 
-The same input makes the same file.
+``data.sentence_queries`` of a recipe makes such pairs too, one of each passage as it is; these have
+titles, several sentences of a text, and sentences of another text on the same question. The same
+input makes the same file.
 """
 
 from __future__ import annotations
